@@ -1,0 +1,170 @@
+"""The book: what one symbol's fills made of the account, and nothing else.
+
+A position is what was received, not what was ordered: a fee taken in the base coin makes a bought holding smaller than
+the filled quantity, and a sold one smaller still; selling the filled quantity would then be refused. A fee in quote
+leaves the cash, and a fee in a third coin leaves neither.
+
+Fills come twice and late, so each is applied once, by its trade id, in whatever order it comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from typing import Final
+
+from tbh.domain.money import EXACT, ZERO, divide
+from tbh.domain.order import BrokenInvariant
+from tbh.messages.account import Position
+from tbh.messages.market import Market
+from tbh.messages.orders import Fill, Order, Purpose
+
+TRADE_IDS_MAX: Final = 100_000
+
+
+class TradeIds:
+    """The last ``limit`` trade ids. Beyond them a fill is known by ``seq``: what is older than the oldest was seen."""
+
+    def __init__(self, limit: int = TRADE_IDS_MAX) -> None:
+        self._limit = limit
+        self._seqs: dict[str, int] = {}
+        self._forgotten_up_to: int | None = None
+
+    def add(self, fill: Fill) -> bool:
+        """Whether the fill is new."""
+        if fill.trade_id in self._seqs:
+            return False
+        if self._forgotten_up_to is not None and fill.seq <= self._forgotten_up_to:
+            return False
+        self._seqs[fill.trade_id] = fill.seq
+        if len(self._seqs) > self._limit:
+            seq = self._seqs.pop(next(iter(self._seqs)))
+            self._forgotten_up_to = max(seq, self._forgotten_up_to or seq)
+        return True
+
+
+def holding_change(fill: Fill, base: str) -> Decimal:
+    """By how much the fill changed the base holding, signed: the quantity less a fee that was taken in base."""
+    with localcontext(EXACT):
+        return fill.side.sign * fill.qty - (fill.fee if fill.fee_asset == base else ZERO)
+
+
+def check_fill(fill: Fill, symbol: str, base: str) -> None:
+    """Raise ``BrokenInvariant`` for a fill of another symbol, of nothing, or with a base fee that eats the trade."""
+    if fill.symbol != symbol:
+        raise BrokenInvariant(f"fill {fill.trade_id} of {fill.symbol} came to the book of {symbol}")
+    if not (fill.qty > 0 and fill.price > 0) or (fill.fee_asset == base and abs(fill.fee) >= fill.qty):
+        raise BrokenInvariant(f"fill {fill.trade_id}: {fill.qty} at {fill.price}, fee {fill.fee} {fill.fee_asset}")
+
+
+class Book:
+    """One symbol's position, fees and flow of quote, from fills. Owned by one actor.
+
+    ``cash_flow`` is quote received less quote paid, quote fees included; ``fees`` is what was paid, by coin;
+    ``last_seq`` the highest account event taken, 0 before the first.
+    """
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.position: Position | None = None
+        self.cash_flow = ZERO
+        self.fees: dict[str, Decimal] = {}
+        self.last_seq = 0
+        self._trade_ids = TradeIds()
+        self._last_closed: tuple[str, int] | None = None
+
+    @property
+    def qty(self) -> Decimal:
+        """The net holding, signed base; zero when flat."""
+        return ZERO if self.position is None else self.position.qty
+
+    def apply(self, fill: Fill, *, order: Order | None, base: str, quote: str) -> bool:
+        """Take one fill into the account; False when its trade id was seen before, and then nothing changes.
+
+        ``order`` is the order that it fills, None when it is not ours: what it opens then belongs to no strategy.
+        A fill that goes through zero closes the position and opens another at the same price.
+        Raises ``BrokenInvariant`` for a fill that can't be (``check_fill``) or is not of ``order``.
+        """
+        check_fill(fill, self.symbol, base)
+        if order is not None and order.client_order_id != fill.client_order_id:
+            raise BrokenInvariant(f"fill {fill.trade_id} is not of order {order.client_order_id}")
+        if not self._trade_ids.add(fill):
+            return False
+        self.last_seq = max(self.last_seq, fill.seq)
+        change = holding_change(fill, base)
+        with localcontext(EXACT):
+            self.cash_flow -= fill.side.sign * fill.qty * fill.price
+            if fill.fee:
+                self.fees[fill.fee_asset] = self.fees.get(fill.fee_asset, ZERO) + fill.fee
+                if fill.fee_asset == quote:
+                    self.cash_flow -= fill.fee
+            qty = self.qty + change
+        self._move(fill, order, qty)
+        return True
+
+    def observe(self, seq: int) -> None:
+        """Take note of an account event that is no fill (a cancel, an expiry): it changes nothing but ``last_seq``."""
+        self.last_seq = max(self.last_seq, seq)
+
+    def is_dust(self, market: Market, mark: Decimal | None = None) -> bool:
+        """Whether there is a position too small for the exchange to take an order that closes it.
+
+        Such a residue is the end of a position, not one to be closed again and again. It is valued at ``mark``, or at
+        its entry price.
+        """
+        return self.position is not None and is_dust(
+            self.position.qty, market, self.position.entry_price if mark is None else mark
+        )
+
+    def _move(self, fill: Fill, order: Order | None, qty: Decimal) -> None:
+        before = self.position
+        if before is None or (qty and (qty > 0) != (before.qty > 0)):
+            self._close()
+            self.position = self._opened(fill, order, qty)
+        elif not qty:
+            self._close()
+        else:
+            entry_price = before.entry_price
+            if abs(qty) > abs(before.qty):
+                with localcontext(EXACT):
+                    cost = before.entry_price * before.qty + fill.price * (qty - before.qty)
+                entry_price = divide(cost, qty)
+            layers = before.layers
+            if order is not None and order.purpose is Purpose.PYRAMID:
+                layers = max(layers, order.layer + 1)
+            self.position = replace(
+                before, qty=qty, entry_price=entry_price, layers=layers, revision=before.revision + 1
+            )
+
+    def _close(self) -> None:
+        if self.position is not None:
+            self._last_closed = (self.position.position_id, self.position.revision)
+        self.position = None
+
+    def _opened(self, fill: Fill, order: Order | None, qty: Decimal) -> Position:
+        # An entry that was stopped out half filled can fill on and open its position anew. Its stops are named by
+        # position and revision, so the revisions go on where they were.
+        revision = 0
+        if self._last_closed is not None and self._last_closed[0] == fill.client_order_id:
+            revision = self._last_closed[1] + 1
+        return Position(
+            symbol=self.symbol,
+            strategy="" if order is None else order.strategy,
+            position_id=fill.client_order_id,
+            qty=qty,
+            entry_price=fill.price,
+            opened_at=fill.at,
+            bar_open=fill.at if order is None else order.bar_open,
+            revision=revision,
+            protection=None if order is None else order.protection,
+        )
+
+
+def is_dust(qty: Decimal, market: Market, price: Decimal) -> bool:
+    """Whether ``qty`` (signed base, not zero) is below what the market takes: step, least amount, least notional."""
+    size = abs(qty)
+    return bool(size) and (
+        size < market.amount_step
+        or (market.amount_min is not None and size < market.amount_min)
+        or (market.notional_min is not None and EXACT.multiply(size, price) < market.notional_min)
+    )

@@ -1,0 +1,215 @@
+"""The rows of one bot in a database held in memory, and what may change them (CONTRACTS §4).
+
+Each function of ``FUNCTIONS`` takes the JSON arguments of the RPC of that name and either changes the rows or raises
+``Rejected`` with the database's stable word, having changed nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tbh.domain.money import dec
+from tbh.domain.order import TERMINAL
+from tbh.infra.codec import CodecError, json_text
+from tbh.messages.orders import OrderStatus, Purpose
+from tbh.ports import Controls, Rejected
+
+Row = dict[str, Any]
+
+TRADE_EVENTS = frozenset(purpose.value for purpose in Purpose)
+EVENT_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+
+# A row may move up in this order and never down. UNKNOWN stands below ACCEPTED: silence after an acceptance is news to
+# the bot, but no evidence against what the exchange had said. FILLED stands above the other ends, since the last fill
+# may arrive after the word that the order was cancelled.
+_RANK = {
+    OrderStatus.DRAFTED.value: 0,
+    OrderStatus.RECORDED.value: 1,
+    OrderStatus.SUBMITTED.value: 2,
+    OrderStatus.UNKNOWN.value: 3,
+    OrderStatus.ACCEPTED.value: 4,
+    OrderStatus.PARTIALLY_FILLED.value: 5,
+    "simulated": 6,
+    **{status.value: 6 for status in TERMINAL},
+    OrderStatus.FILLED.value: 7,
+}
+
+
+@dataclass(slots=True)
+class LeaseRow:
+    """``holder`` is the boot id, None when nobody holds it; ``expires_at_s`` is on the database's clock."""
+
+    holder: str | None = None
+    epoch: int = 0
+    renewals: int = 0
+    lease_s: float = 0.0
+    expires_at_s: float = 0.0
+
+
+@dataclass(slots=True)
+class MemoryTables:
+    """The database of one bot. Read the rows freely in tests; only ``MemoryRpc`` changes them."""
+
+    bot_id: str
+    monotonic: Callable[[], float]
+    trades: dict[str, Row] = field(default_factory=dict)
+    fills: dict[str, Row] = field(default_factory=dict)
+    positions: dict[tuple[str, str], Row] = field(default_factory=dict)
+    events: dict[str, Row] = field(default_factory=dict)
+    notifications: dict[str, Row] = field(default_factory=dict)
+    health: Row = field(default_factory=dict)
+    state: Row = field(default_factory=dict)
+    heartbeats: int = 0
+    controls: Controls = field(default_factory=lambda: Controls(version=1))
+    acknowledged: list[int] = field(default_factory=list)
+    lease: LeaseRow = field(default_factory=LeaseRow)
+    last_seq: dict[str, int] = field(default_factory=dict)
+    refused: dict[tuple[str, int], str] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def apply(self, fn: str, args: Mapping[str, Any]) -> None:
+        """Run one function; ``Rejected`` for a name that is none, and for arguments that it does not take."""
+        function = FUNCTIONS.get(fn)
+        if function is None:
+            raise Rejected("function_unknown", detail=fn)
+        given = as_json(args)
+        if given.pop("p_bot_id", self.bot_id) != self.bot_id:
+            raise Rejected("not_your_bot", detail=fn)
+        function(self, given)
+
+
+def as_json(data: Mapping[str, Any]) -> Row:
+    """A copy of ``data`` as the database would see it; ``Rejected`` if JSON can't carry it."""
+    try:
+        copy: Row = json.loads(json_text(dict(data)))
+    except (CodecError, TypeError) as error:
+        raise Rejected("payload_invalid", detail=str(error)) from error
+    return copy
+
+
+def merged(standing: Row, patch: Mapping[str, Any]) -> Row:
+    """``standing`` with ``patch`` on top: objects are merged key by key, anything else is replaced."""
+    made = dict(standing)
+    for key, value in patch.items():
+        below = made.get(key)
+        made[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return made
+
+
+def _upsert_trade(tables: MemoryTables, args: Row) -> None:
+    payload = _object(args, "p_payload")
+    name = _text(args, "p_client_order_id")
+    exchange_id = args.get("p_exchange_order_id")
+    if exchange_id is not None and not (isinstance(exchange_id, str) and exchange_id):
+        raise Rejected("payload_invalid", detail="p_exchange_order_id")
+    status = _text(payload, "order_status")
+    if status not in _RANK:
+        raise Rejected("payload_invalid", detail=f"order_status {status!r:.40}")
+    if payload.get("event", "entry") not in TRADE_EVENTS:
+        raise Rejected("payload_invalid", detail="event")
+    standing = tables.trades.get(name)
+    if standing is None:
+        _text(payload, "symbol")
+        standing = {"exchange_order_id": None, "order_status": status, "filled_qty": "0"}
+    known_id, before = standing["exchange_order_id"], dec(standing["filled_qty"])
+    filled = _amount(payload, "filled_qty", default=standing["filled_qty"])
+    if exchange_id is not None and exchange_id != known_id:
+        taken = any(row["exchange_order_id"] == exchange_id for row in tables.trades.values())
+        if known_id is not None or taken:
+            raise Rejected("exchange_order_id_conflict", detail=f"{name}: {exchange_id}")
+    late = _RANK[status] < _RANK[standing["order_status"]] or filled < before
+    row = dict(standing) if late else merged(standing, payload)
+    if filled > before:
+        row |= {key: payload[key] for key in ("filled_qty", "avg_fill_price") if key in payload}
+    if _RANK[status] > _RANK[standing["order_status"]]:
+        row["order_status"] = status
+    tables.trades[name] = row | {"client_order_id": name, "exchange_order_id": exchange_id or known_id}
+
+
+def _record_fill(tables: MemoryTables, args: Row) -> None:
+    payload = _object(args, "p_payload")
+    for name in ("client_order_id", "symbol"):
+        _text(payload, name)
+    for name in ("qty", "price"):
+        if _amount(payload, name) <= 0:
+            raise Rejected("payload_invalid", detail=name)
+    _keep_once(tables.fills, _text(payload, "trade_id"), payload)
+
+
+def _upsert_position(tables: MemoryTables, args: Row) -> None:
+    payload = _object(args, "p_payload")
+    symbol, strategy, status = (_text(payload, name) for name in ("symbol", "strategy", "status"))
+    if status not in ("open", "closed"):
+        raise Rejected("payload_invalid", detail=f"status {status!r:.40}")
+    if status == "closed" and not payload.get("position_id"):
+        raise Rejected("position_identity_missing", detail="position_id")
+    for name in ("qty", "entry_price"):
+        if payload.get(name) is not None or (name == "qty" and status == "open"):
+            _amount(payload, name)
+    seq = payload.get("seq", 0)
+    if not isinstance(seq, int) or isinstance(seq, bool):
+        raise Rejected("payload_invalid", detail="seq")
+    standing = tables.positions.get((symbol, strategy), {})
+    if seq >= standing.get("seq", 0):
+        tables.positions[symbol, strategy] = merged(standing, payload)
+
+
+def _write_event(tables: MemoryTables, args: Row) -> None:
+    level = _text(args, "p_level")
+    if level not in EVENT_LEVELS:
+        raise Rejected("payload_invalid", detail=f"p_level {level!r:.40}")
+    row = {"kind": _text(args, "p_kind"), "level": level, "payload": _object(args, "p_payload")}
+    _keep_once(tables.events, _text(args, "p_key"), row)
+
+
+def _notify(tables: MemoryTables, args: Row) -> None:
+    row = {"channel": _text(args, "p_channel"), "payload": _object(args, "p_payload")}
+    _keep_once(tables.notifications, _text(args, "p_key"), row)
+
+
+def _upsert_health(tables: MemoryTables, args: Row) -> None:
+    tables.health = merged(tables.health, _object(args, "p_patch"))
+
+
+def _keep_once(rows: dict[str, Row], key: str, row: Row) -> None:
+    if rows.setdefault(key, row) != row:
+        raise Rejected("key_conflict", detail=f"{key} is known with another payload")
+
+
+def _object(args: Row, name: str) -> Row:
+    value = args.get(name)
+    if not isinstance(value, dict):
+        raise Rejected("payload_invalid", detail=name)
+    return value
+
+
+def _text(args: Row, name: str) -> str:
+    value = args.get(name)
+    if not isinstance(value, str) or not value:
+        raise Rejected("payload_invalid", detail=name)
+    return value
+
+
+def _amount(args: Row, name: str, *, default: str | None = None) -> Any:
+    value = args.get(name, default)
+    if not isinstance(value, str):
+        raise Rejected("payload_invalid", detail=f"{name} is not money as text")
+    try:
+        return dec(value)
+    except ValueError as error:
+        raise Rejected("payload_invalid", detail=f"{name}: {error}") from error
+
+
+FUNCTIONS: dict[str, Callable[[MemoryTables, Row], None]] = {
+    "bot_runtime_upsert_trade": _upsert_trade,
+    "bot_runtime_record_fill": _record_fill,
+    "bot_runtime_upsert_position": _upsert_position,
+    "bot_runtime_write_event": _write_event,
+    "bot_runtime_notify": _notify,
+    "upsert_bot_health_evidence": _upsert_health,
+}
+"""What an entry of the outbox may call."""

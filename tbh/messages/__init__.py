@@ -1,0 +1,1 @@
+"""The catalogue of messages: the only thing actors share."""

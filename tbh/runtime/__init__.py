@@ -1,0 +1,1 @@
+"""The actor kernel: cells, mailboxes, supervision, wiring, and the three hosts that drive them."""

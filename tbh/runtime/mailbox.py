@@ -1,0 +1,106 @@
+"""Envelopes and the mailbox: bounded, first in first out, with an urgent lane; quotes may be conflated, facts never.
+
+The limits are here, the consequences elsewhere: a mailbox that is full says so, and its host escalates, because
+a lost fact would be a lie later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tbh.messages.base import Message
+
+
+class Envelope:
+    """One delivery: ``seq`` counts all sends of the host, ``cause`` is the seq of the message being handled when this
+    one was sent (0: none), ``incarnation`` is set on timers only (-1 otherwise)."""
+
+    __slots__ = ("cause", "incarnation", "message", "sender", "seq", "to")
+
+    def __init__(self, seq: int, sender: str, to: str, cause: int, message: Message, incarnation: int = -1) -> None:
+        self.seq = seq
+        self.sender = sender
+        self.to = to
+        self.cause = cause
+        self.message = message
+        self.incarnation = incarnation
+
+    def __repr__(self) -> str:
+        return f"<{self.seq} {self.sender}>{self.to} {type(self.message).__name__} cause={self.cause}>"
+
+
+class Mailbox:
+    """The messages waiting for one actor.
+
+    ``offer`` may be called from any thread, everything else from the owner's only: it relies on the atomicity of
+    ``deque.append`` and ``popleft``. ``conflates`` are the types of which only the newest per symbol is kept.
+    """
+
+    __slots__ = ("_conflates", "_items", "_newest", "_urgent", "high_water", "max_waiting", "suspended")
+
+    def __init__(self, max_waiting: int = 10_000, conflates: frozenset[type[Message]] = frozenset()) -> None:
+        self.max_waiting = max_waiting
+        self.suspended = False
+        self.high_water = 0
+        self._items: deque[Envelope | list[Envelope]] = deque()
+        self._urgent: deque[Envelope] = deque()
+        self._conflates = conflates
+        self._newest: dict[tuple[type[Message], str], list[Envelope]] = {}
+
+    def offer(self, envelope: Envelope) -> bool:
+        """Add one; False when the mailbox is full."""
+        waiting = len(self._items)
+        if waiting >= self.max_waiting:
+            return False
+        if self._conflates and type(envelope.message) in self._conflates:
+            return self._conflate(envelope)
+        self._items.append(envelope)
+        if waiting >= self.high_water:
+            self.high_water = waiting + 1
+        return True
+
+    def _conflate(self, envelope: Envelope) -> bool:
+        # The slot is shared with the queue: whoever takes it out reads the newest envelope in it. A reader that
+        # takes it between our look-up and our write makes this one stale quote, and the next quote gets a new slot.
+        key = (type(envelope.message), str(getattr(envelope.message, "symbol", "")))
+        slot = self._newest.get(key)
+        if slot:
+            slot[0] = envelope
+            return True
+        self._newest[key] = slot = [envelope]
+        self._items.append(slot)
+        return True
+
+    def offer_urgent(self, envelope: Envelope) -> None:
+        """Add to the urgent lane, which is never full: it carries kernel orders only."""
+        self._urgent.append(envelope)
+
+    def put_back(self, envelopes: list[Envelope]) -> None:
+        """Return stashed envelopes to the front, in their order."""
+        self._items.extendleft(reversed(envelopes))
+
+    def take(self) -> Envelope | None:
+        """The next one: urgent first; None when there is nothing, or nothing urgent while suspended."""
+        if self._urgent:
+            return self._urgent.popleft()
+        if self.suspended or not self._items:
+            return None
+        item = self._items.popleft()
+        if isinstance(item, list):
+            envelope = item[0]
+            self._newest.pop((type(envelope.message), str(getattr(envelope.message, "symbol", ""))), None)
+            return envelope
+        return item
+
+    def takes_new(self, envelope: Envelope) -> bool:
+        """Whether ``offer`` of this envelope would add an item (a conflated one may only replace)."""
+        if not self._conflates or type(envelope.message) not in self._conflates:
+            return True
+        return (type(envelope.message), str(getattr(envelope.message, "symbol", ""))) not in self._newest
+
+    @property
+    def idle(self) -> bool:
+        return not self._items and not self._urgent
+
+    def __len__(self) -> int:
+        return len(self._items) + len(self._urgent)

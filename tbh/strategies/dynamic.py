@@ -1,0 +1,160 @@
+"""The strategy that a definition describes.
+
+On the close of a bar:
+
+- flat: an entry rule that is true wishes an ENTRY. When both sides' rules are true they cancel each other, as neither
+  is the stronger.
+- in a position: a true exit rule of its side wishes an EXIT, and with it the ENTRY of the opposite side when that rule
+  (alone) is true as well: a reversal. An opposite entry without an exit is ignored; so is an entry of the same side.
+- still in it, with layers left: a true pyramid rule of its side wishes a PYRAMID.
+
+Only the rules that the position makes relevant are evaluated, and only the columns that these reach are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from tbh.messages.account import Position
+from tbh.messages.market import Candle
+from tbh.messages.orders import Protection, Purpose, Side, Trailing
+from tbh.messages.strategy import Sizing, SizingKind
+from tbh.strategies.base import BoolArray, FloatArray, View, Wish
+from tbh.strategies.conditions import Rule, compile_rule
+from tbh.strategies.indicators import SERIES
+from tbh.strategies.series import Bars, Columns, computations
+from tbh.strategies.shapes import Definition
+
+_SIDES = {Side.BUY: "long", Side.SELL: "short"}
+
+
+class DynamicStrategy:
+    """A Strategy (``tbh/strategies/base.py``) made from a checked definition."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.timeframe_s = definition.timeframe_s
+        self._plan = computations(definition)
+        self._rules: Mapping[tuple[str, Side], Rule | None] = {
+            (purpose, side): compile_rule(getattr(sides, word))
+            for purpose, sides in (
+                ("entry", definition.entry),
+                ("exit", definition.exit),
+                ("pyramid", definition.pyramid),
+            )
+            for side, word in _SIDES.items()
+        }
+        self._sizing = Sizing(kind=SizingKind(definition.sizing.kind), value=definition.sizing.value)
+        self._bars = Bars()
+        self.warmup = self._leading_nulls()
+
+    @property
+    def bar_count(self) -> int:
+        return self._bars.count
+
+    @property
+    def warm(self) -> bool:
+        return self._bars.count > self.warmup
+
+    def load(self, history: Sequence[Candle]) -> None:
+        """Replace all series by ``history``. ValueError on bars out of order or without finite numbers."""
+        self._bars.load(history)
+
+    def append(self, candle: Candle) -> None:
+        """One more closed bar. ValueError when it is not newer than the last, or holds no finite numbers."""
+        self._bars.append(candle)
+
+    def view(self, position: Position | None) -> View:
+        """The last bar and everything a decision on it may look at."""
+        candle = self._bars.last
+        if candle is None:
+            raise ValueError(f"strategy {self.name!r} has no bar to decide on")
+        return View(
+            bar_index=self._bars.count - 1,
+            candle=candle,
+            position=position,
+            columns=Columns(self._bars.series(), self._plan),
+        )
+
+    def on_bar(self, position: Position | None) -> tuple[Wish, ...]:
+        """Decide on the last bar. IndicatorError when a column cannot be computed."""
+        return self.decide(self.view(position))
+
+    def decide(self, view: View) -> tuple[Wish, ...]:
+        """The wishes that follow from ``view``, and from nothing else."""
+        position = view.position
+        if position is None or position.qty == 0:
+            entries = [side for side in Side if self._true("entry", side, view)]
+            return (self._entry(entries[0], view),) if len(entries) == 1 else ()
+        held = Side.BUY if position.qty > 0 else Side.SELL
+        if self._true("exit", held, view):
+            leave = Wish(side=held.opposite, purpose=Purpose.EXIT, reason=self._reason("exit", held))
+            if self._true("entry", held.opposite, view) and not self._true("entry", held, view):
+                return leave, self._entry(held.opposite, view)
+            return (leave,)
+        # The entry is the first layer; ``max_layers`` counts those on top of it.
+        if position.layers <= self.definition.pyramid.max_layers and self._true("pyramid", held, view):
+            return (self._entry(held, view, purpose=Purpose.PYRAMID, layer=position.layers),)
+        return ()
+
+    def evaluate_all(self, arrays: Mapping[str, FloatArray]) -> dict[str, BoolArray]:
+        """Every rule on every bar: ``entry_long``, ``entry_short``, ``exit_...``, ``pyramid_...`` to n booleans each.
+
+        ``arrays`` maps open, high, low, close and volume to contiguous float64 of length n. Row i equals what
+        ``on_bar`` sees after bar i, to the bit for the first MAX_HISTORY bars and to float noise beyond.
+        """
+        columns = Columns({name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in SERIES}, self._plan)
+        rows = len(arrays["close"])
+        return {
+            f"{purpose}_{_SIDES[side]}": (
+                np.zeros(rows, dtype=np.bool_) if rule is None else rule.evaluate(columns, 0, rows)
+            )
+            for (purpose, side), rule in self._rules.items()
+        }
+
+    def _true(self, purpose: str, side: Side, view: View) -> bool:
+        rule = self._rules[purpose, side]
+        if rule is None:
+            return False
+        rows = len(view.columns["close"])
+        return bool(rule.evaluate(view.columns, rows - 1, rows)[0])
+
+    def _entry(self, side: Side, view: View, *, purpose: Purpose = Purpose.ENTRY, layer: int = 0) -> Wish:
+        return Wish(
+            side=side,
+            purpose=purpose,
+            layer=layer,
+            sizing=self._sizing,
+            protection=self._protection(view.candle.close),
+            reason=self._reason(purpose.value, side),
+        )
+
+    def _protection(self, close: Decimal) -> Protection | None:
+        stops = self.definition.stops
+        if stops.stop_loss is None and stops.take_profit is None and stops.trailing is None:
+            return None
+        trailing = stops.trailing
+        return Protection(
+            stop_loss=stops.stop_loss,
+            take_profit=stops.take_profit,
+            trailing=None
+            if trailing is None
+            else Trailing(distance=trailing.distance, activate_at=trailing.activate_at),
+            basis_price=close if stops.basis == "signal_close" else None,
+        )
+
+    def _reason(self, purpose: str, side: Side) -> str:
+        rule = self._rules[purpose, side]
+        return f"{purpose} {_SIDES[side]}: {'' if rule is None else rule.text}"
+
+    def _leading_nulls(self) -> int:
+        needs = {need for rule in self._rules.values() if rule is not None for need in rule.needs}
+        return max((self._nulls(column) + back for column, back in needs), default=0)
+
+    def _nulls(self, column: str) -> int:
+        computation = self._plan.get(column)
+        return 0 if computation is None else computation.warmup
