@@ -63,8 +63,6 @@ class Fatal(Failure):
         self.exit_code = exit_code
 
 
-# ---------------------------------------------------------------- exchange
-
 AccountEvent = Fill | OrderCanceled | OrderExpired
 """What happens to an account without being asked: each carries the account's own rising ``seq``."""
 
@@ -121,9 +119,6 @@ class Exchange(Protocol):
     def close(self) -> None: ...
 
 
-# ---------------------------------------------------------------- feed
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedStep:
     """One thing that the market did. ``candle`` is set when the bar closed (phase CLOSE)."""
@@ -147,9 +142,6 @@ class Feed(Protocol):
     def poll(self) -> Sequence[FeedStep] | None:
         """What the market did since the last call: in a replay, the next phase (or phases, when nothing rests
         on the book that could react between them); ``None`` once a recorded market is over."""
-
-
-# ---------------------------------------------------------------- store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +190,17 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.decisions or self.drafts or self.orders or self.fills or self.positions or self.actions
-            or self.outbox or self.dead_letters or self.meta or self.refused or self.relayed_up_to is not None
+            self.decisions
+            or self.drafts
+            or self.orders
+            or self.fills
+            or self.positions
+            or self.actions
+            or self.outbox
+            or self.dead_letters
+            or self.meta
+            or self.refused
+            or self.relayed_up_to is not None
         )
 
 
@@ -255,9 +256,6 @@ class Store(StoreReader, Protocol):
         """A reader for another actor (own connection)."""
 
     def close(self) -> None: ...
-
-
-# ---------------------------------------------------------------- database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,11 @@ class Account:
         return EXACT.subtract(self.realised, self.fees)
 
     @property
+    def entry_price(self) -> Decimal | None:
+        """The average cost of what is held; None when flat."""
+        return divide(self._cost, self.qty) if self.qty else None
+
+    @property
     def drawdown(self) -> Decimal:
         """How far the last marked equity is below the peak, as a fraction of it; zero when nothing was ever had."""
         return divide(EXACT.subtract(self.peak, self.marked_equity), self.peak) if self.peak > 0 else ZERO

@@ -116,6 +116,7 @@ TABLE: Final[dict[tuple[OrderStatus, OrderEvent], OrderStatus]] = {
     (_S.UNKNOWN, _E.FOUND_BEHIND): _S.UNKNOWN,  # no end yet, but it was seen: it can't become absent any more
     (_S.UNKNOWN, _E.NOT_FOUND): _S.ABSENT,
     (_S.FILLED, _E.ACCEPTED): _S.FILLED,  # the answer comes after the last fill
+    (_S.FILLED, _E.FILL): _S.FILLED,  # the exchange had called it filled short of what was ordered
     (_S.FILLED, _E.LAST_FILL): _S.FILLED,  # the exchange rounded up by less than a step
     (_S.CANCELED, _E.FILL): _S.CANCELED,  # the fill was already under way
     (_S.CANCELED, _E.LAST_FILL): _S.FILLED,  # nothing was left to cancel

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ MAX_BYTES = 512 * 1024 * 1024
 MAX_CELL = 40
 """Characters of one number: more digits than any exchange prints, and few enough to store compactly."""
 
+_PIECE_ROWS = 8_192
 _NUMBER_CHARACTERS = frozenset("0123456789+-.eE")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -81,38 +83,31 @@ def _csv_bytes(file: Path, *, compressed: bool) -> bytes:
     return data
 
 
-def _csv_rows(file: Path, data: bytes) -> list[list[str]]:
-    """The header and the rows below it, as text."""
+def _read_csv(file: Path, data: bytes) -> Columns:
+    # A piece at a time: a million rows as Python strings would take ten times the room of the file.
+    pieces: list[list[npt.NDArray[np.bytes_]]] = []
     try:
-        text = data.decode("utf-8-sig")
+        with io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text, strict=True)
+            header = [cell.strip() for cell in next(reader, [])]
+            if not any(header):
+                raise CandleError(f"{file}: begins with no header; it needs {','.join(COLUMNS)} and rows")
+            places = [_place(file, header, name) for name in COLUMNS]
+            line = 2
+            while rows := list(itertools.islice(reader, _PIECE_ROWS)):
+                _check_rows(file, rows, len(header), line, reader)
+                if rows:
+                    pieces.append([_cells(file, header[at], [row[at].strip() for row in rows], line) for at in places])
+                line += len(rows)
+                if line - 2 > MAX_ROWS:
+                    raise CandleError(f"{file}: more than {MAX_ROWS} rows; split it")
     except UnicodeDecodeError as error:
-        raise CandleError(f"{file}: byte {error.start} is not UTF-8 text; save it as a UTF-8 csv file") from error
-    if "\x00" in text:
-        raise CandleError(f"{file}: holds zero bytes, so it is no csv text; save it as a UTF-8 csv file")
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        raise CandleError(f"{file}: is not UTF-8 text ({error.reason}); save it as a UTF-8 csv file") from error
     except csv.Error as error:
         raise CandleError(f"{file}: not well-formed csv ({error}); save it again") from error
-    while rows and not any(rows[-1]):
-        rows.pop()
-    if not rows:
-        raise CandleError(f"{file}: is empty; it needs the header {','.join(COLUMNS)} and rows")
-    if len(rows) > MAX_ROWS:
-        raise CandleError(f"{file}: {len(rows)} rows, more than {MAX_ROWS}; split it")
-    return rows
-
-
-def _read_csv(file: Path, data: bytes) -> Columns:
-    rows = _csv_rows(file, data)
-    header = [cell.strip() for cell in rows.pop(0)]
-    places = [_place(file, header, name) for name in COLUMNS]
-    width = len(header)
-    for number, row in enumerate(rows, start=2):
-        if len(row) != width:
-            raise CandleError(f"{file}, line {number}: {len(row)} cells where the header has {width}; complete the row")
     texts = {
-        name: _cells(file, name, [row[place].strip() for row in rows])
-        for name, place in zip(COLUMNS, places, strict=True)
+        name: np.concatenate([piece[at] for piece in pieces]) if pieces else np.empty(0, dtype="S1")
+        for at, name in enumerate(COLUMNS)
     }
     stamps = texts.pop("timestamp")
     try:
@@ -121,16 +116,28 @@ def _read_csv(file: Path, data: bytes) -> Columns:
         _refuse_cell(
             file, "timestamp", stamps, re.compile(r"\d{1,18}", re.ASCII), "a whole number of ms since 1970 UTC"
         )
-    arrays = {}
-    for name, cells in texts.items():
-        # numpy also reads nan, inf and 1_000 as numbers; the characters tell, without a look at every cell.
-        if not _NUMBER_CHARACTERS.issuperset(b"".join(cells.tolist()).decode("ascii")):
-            _refuse_cell(file, name, cells, _NUMBER, "a finite number")
-        try:
-            arrays[name] = cells.astype(np.float64)
-        except ValueError:
-            _refuse_cell(file, name, cells, _NUMBER, "a finite number")
+    arrays = {name: _floats(file, name, cells) for name, cells in texts.items()}
     return Columns(file=file, timestamps=timestamps, arrays=arrays, texts=texts, row_word="line", row_offset=1)
+
+
+def _check_rows(file: Path, rows: list[list[str]], width: int, line: int, rest: Iterator[list[str]]) -> None:
+    """Refuse rows of another width; blank lines at the very end are dropped."""
+    if not any(rows[-1]) and not any(any(row) for row in rest):
+        while rows and not any(rows[-1]):
+            rows.pop()
+    for number, row in enumerate(rows, start=line):
+        if len(row) != width:
+            raise CandleError(f"{file}, line {number}: {len(row)} cells where the header has {width}; complete the row")
+
+
+def _floats(file: Path, name: str, cells: npt.NDArray[np.bytes_]) -> npt.NDArray[np.float64]:
+    # numpy also reads nan, inf and 1_000 as numbers; the characters tell, without a look at every cell.
+    if not _NUMBER_CHARACTERS.issuperset(cells.tobytes().replace(b"\0", b"").decode("ascii")):
+        _refuse_cell(file, name, cells, _NUMBER, "a finite number")
+    try:
+        return cells.astype(np.float64)
+    except ValueError:
+        _refuse_cell(file, name, cells, _NUMBER, "a finite number")
 
 
 def _place(file: Path, header: list[str], name: str) -> int:
@@ -142,12 +149,12 @@ def _place(file: Path, header: list[str], name: str) -> int:
     raise CandleError(f"{file}: {problem} (found: {found!r}); it needs {','.join(COLUMNS)}, separated by commas")
 
 
-def _cells(file: Path, name: str, cells: list[str]) -> npt.NDArray[np.bytes_]:
-    for number, cell in enumerate(cells, start=2):
-        if not cell or len(cell) > MAX_CELL or not cell.isascii():
+def _cells(file: Path, name: str, cells: list[str], line: int) -> npt.NDArray[np.bytes_]:
+    for number, cell in enumerate(cells, start=line):
+        if not cell or len(cell) > MAX_CELL or not cell.isascii() or "\0" in cell:
             what = "is empty" if not cell else f"holds {cell[:MAX_CELL]!r}, which is no number"
             raise CandleError(f"{file}, line {number}: {name} {what}; every cell needs a number")
-    return np.array(cells, dtype=np.bytes_) if cells else np.empty(0, dtype="S1")
+    return np.array(cells, dtype=np.bytes_)
 
 
 def _refuse_cell(file: Path, name: str, cells: npt.NDArray[np.bytes_], good: re.Pattern[str], wanted: str) -> NoReturn:
@@ -172,8 +179,11 @@ def _read_parquet(file: Path) -> Columns:
             if parquet.metadata.num_rows > MAX_ROWS:
                 raise CandleError(f"{file}: {parquet.metadata.num_rows} rows, more than {MAX_ROWS}; split it")
             table = parquet.read(columns=list(COLUMNS), use_threads=False)
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0][:120]
+    except (pa.ArrowException, OSError) as error:
+        # pyarrow reports broken contents as an OSError as well, but only the system's own carries a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise CandleError(f"{file}: not a readable parquet file ({reason}); fetch it again") from error
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in COLUMNS:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tbh.infra.logs import RotatingLines
-from tbh.infra.redact import MASK, SECRETS, Redactor, is_secret_name
+from tbh.infra.redact import MASK, SECRETS, Redactor
 from tbh.ports import Fatal, Rejected, Unavailable
 
 ATTRIBUTES_MAX = 60
@@ -77,15 +77,16 @@ class JsonLines:
         for name, value in attributes.items():
             if name in _RESERVED:
                 continue
-            if is_secret_name(name) and value is not None and not isinstance(value, bool):
-                made.append((name, MASK))
+            shown, secret = self._redactor.name(str(name))
+            if secret and value is not None and not isinstance(value, bool):
+                made.append((shown, MASK))
                 continue
             safe = self._redactor.value(value)
             if isinstance(safe, list | dict):
                 safe = json.dumps(safe, separators=(",", ":"))
             elif isinstance(safe, int) and abs(safe) > _INTEGER_MAX:
                 safe = str(safe)
-            made.append((self._redactor.text(str(name))[:VALUE_BYTES_MAX], _fitting(safe)))
+            made.append((shown, _fitting(safe)))
         return made
 
     def flush(self) -> None:

@@ -25,7 +25,8 @@ from tbh.domain.admission import Refusal
 from tbh.domain.matching import FeeIn, Matcher
 from tbh.domain.money import EXACT, ZERO, plain
 from tbh.domain.venue import Standing, locked_coins
-from tbh.infra.paper_account import AccountFile, Cursor, OrderRow, request_text
+from tbh.infra.paper_account import AccountFile
+from tbh.infra.paper_rows import Cursor, OrderRow, request_text
 from tbh.messages.account import Balance
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Order

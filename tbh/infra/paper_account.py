@@ -13,20 +13,25 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tbh.domain.money import dec, plain
 from tbh.domain.venue import Standing, VenueState
-from tbh.messages.market import Phase
-from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, Side
+from tbh.infra.paper_rows import (
+    Cursor,
+    OrderRow,
+    cursor_text,
+    decoded_cursor,
+    decoded_event,
+    event_row,
+    order_row,
+    standing_row,
+)
 from tbh.ports import AccountEvent, Failure, Fatal, Unavailable, Unknown
 
 FORMAT_VERSION = 1
 APPLICATION_ID = 0x54424850
-""""TBHP" in the file's header tells a paper account from any other SQLite file."""
+"""The letters TBHP in the file's header tell a paper account from any other SQLite file."""
 
 BUSY_TIMEOUT_S = 0.25
 
@@ -41,24 +46,6 @@ CREATE TABLE orders (
 ) STRICT;
 CREATE TABLE events (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, json TEXT NOT NULL) STRICT;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The last phase of the market that the account has been through; ``bar_open`` tells whether it is the same one."""
-
-    index: int
-    phase: Phase
-    bar_open: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRow:
-    """An order that was accepted at some time. ``request`` is its payload as ``request_text`` writes it."""
-
-    request: str
-    accepted_at: datetime
-    standing: Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +105,7 @@ class AccountFile:
     def order(self, client_order_id: str) -> OrderRow | None:
         with _translated(self.path):
             row = self._db.execute("SELECT * FROM orders WHERE client_order_id = ?", (client_order_id,)).fetchone()
-        return None if row is None else _order_row(row, self.path)
+        return None if row is None else _decoded_order(row, self.path)
 
     def events(self, after: int) -> tuple[AccountEvent, ...]:
         with _translated(self.path):
@@ -160,10 +147,9 @@ class AccountFile:
         accepted: OrderRow | None,
     ) -> None:
         db = self._db
-        place = None if cursor is None else [cursor.index, cursor.phase, cursor.bar_open.isoformat()]
         written = db.execute(
             "UPDATE state SET revision = ?, cursor = ?, venue = ? WHERE revision = ?",
-            (self.revision + 1, json.dumps(place), json.dumps(venue.to_json()), self.revision),
+            (self.revision + 1, cursor_text(cursor), json.dumps(venue.to_json()), self.revision),
         )
         if written.rowcount != 1:
             detail = f"another process has written {self.path}: stop one of the two"
@@ -177,9 +163,9 @@ class AccountFile:
             )
         db.executemany(
             "UPDATE orders SET status = ?, filled_qty = ?, avg_price = ?, reason = ? WHERE client_order_id = ?",
-            [(s.status, str(s.filled_qty), _text(s.avg_price), s.reason, s.client_order_id) for s in touched],
+            [standing_row(standing) for standing in touched],
         )
-        db.executemany("INSERT INTO events VALUES (?, ?, ?)", [_event_row(event) for event in events])
+        db.executemany("INSERT INTO events VALUES (?, ?, ?)", [event_row(event) for event in events])
 
     def _abandon(self) -> None:
         if self._db.in_transaction:
@@ -203,17 +189,9 @@ def read_account(path: Path) -> AccountRecord:
             settings=_read_settings(db, path),
             venue=venue,
             cursor=cursor,
-            orders=tuple(_order_row(row, path) for row in rows),
+            orders=tuple(_decoded_order(row, path) for row in rows),
             events=_read_events(db, 0, path),
         )
-
-
-def request_text(order: Order) -> str:
-    """The part of an order that reaches the exchange, one text per request: equal texts are the same order."""
-    money = {"qty": order.qty, "price": order.price, "stop_price": order.stop_price}
-    request = {name: None if value is None else plain(value) for name, value in money.items()}
-    flags = {"reduce_only": order.reduce_only, "post_only": order.post_only}
-    return json.dumps({"symbol": order.symbol, "side": order.side, "type": order.type, **request, **flags})
 
 
 @contextmanager
@@ -240,7 +218,8 @@ def _failure(error: sqlite3.Error, path: Path, *, opening: bool, committing: boo
     primary = None if code is None else code & 0xFF
     if primary is None:
         return Unavailable("closed", detail=f"paper account {path}: {error}")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # A statement that SQLite can't make sense of (SQLITE_ERROR) means that the tables are not those of an account.
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
         detail = f"{path} is damaged or no paper account ({error}): restore it from a copy or start another account"
         return Fatal("paper_account_corrupt", exit_code=78, detail=detail)
     if primary == sqlite3.SQLITE_FULL:
@@ -279,59 +258,15 @@ def _read_settings(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
 def _read_state(db: sqlite3.Connection, path: Path) -> tuple[int, Cursor | None, VenueState]:
     row = db.execute("SELECT revision, cursor, venue FROM state").fetchone()
     with _read_back(path):
-        revision, place, venue = row[0], json.loads(row[1]), VenueState.from_json(json.loads(row[2]))
-        cursor = None if place is None else Cursor(place[0], Phase(place[1]), datetime.fromisoformat(place[2]))
-        return revision, cursor, venue
+        return row[0], decoded_cursor(row[1]), VenueState.from_json(json.loads(row[2]))
 
 
-def _order_row(row: tuple[Any, ...], path: Path) -> OrderRow:
-    client_order_id, exchange_order_id, request, accepted_at, status, filled_qty, avg_price, reason = row
+def _decoded_order(row: tuple[Any, ...], path: Path) -> OrderRow:
     with _read_back(path):
-        return OrderRow(
-            request=request,
-            accepted_at=datetime.fromisoformat(accepted_at),
-            standing=Standing(
-                client_order_id=client_order_id,
-                exchange_order_id=exchange_order_id,
-                status=OrderStatus(status),
-                filled_qty=dec(filled_qty),
-                avg_price=None if avg_price is None else dec(avg_price),
-                reason=reason,
-            ),
-        )
-
-
-_KINDS: dict[str, type[Fill] | type[OrderCanceled] | type[OrderExpired]] = {
-    "fill": Fill, "canceled": OrderCanceled, "expired": OrderExpired
-}  # fmt: skip
-_KIND_OF = {kind: name for name, kind in _KINDS.items()}
-_MONEY = ("qty", "price", "fee", "filled_qty")
-
-
-def _event_row(event: AccountEvent) -> tuple[int, str, str]:
-    fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
-    return event.seq, _KIND_OF[type(event)], json.dumps(fields, default=_plain_json)
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _plain_json(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+        return order_row(row)
 
 
 def _read_events(db: sqlite3.Connection, after: int, path: Path) -> tuple[AccountEvent, ...]:
     rows = db.execute("SELECT kind, json FROM events WHERE seq > ? ORDER BY seq", (after,)).fetchall()
     with _read_back(path):
-        return tuple(_event(kind, json.loads(text)) for kind, text in rows)
-
-
-def _event(kind: str, fields: dict[str, Any]) -> AccountEvent:
-    for name in _MONEY:
-        if name in fields:
-            fields[name] = dec(fields[name])
-    if "side" in fields:
-        fields["side"] = Side(fields["side"])
-        fields["at"] = datetime.fromisoformat(fields["at"])
-    return _KINDS[kind](**fields)
+        return tuple(decoded_event(kind, text) for kind, text in rows)

@@ -25,6 +25,9 @@ from urllib.parse import quote, quote_plus
 MASK = "[redacted]"
 SECRET_LENGTH_MIN = 4
 TEXT_LENGTH_MAX = 8_000
+NAME_LENGTH_MAX = 200
+NAMES_MAX = 5_000
+"""Names that are remembered with their verdict: a program's fields are few, a stranger's keys may be many."""
 ITEMS_MAX = 200
 DEPTH_MAX = 8
 
@@ -51,6 +54,9 @@ _ASSIGNED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+# Most texts in a log are words and numbers. None of the shapes above fits these, and finding that out is cheap.
+_HARMLESS = re.compile(r"[A-Za-z0-9/+-]*|[0-9.]*|[A-Za-z0-9]+(?:_(?!secret|publishable)[A-Za-z0-9]+)*", re.IGNORECASE)
+
 
 class Redactor:
     """Masks secrets in texts and nested values. Safe to use from any thread."""
@@ -59,6 +65,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        self._names: dict[str, tuple[str, bool]] = {}
 
     def register(self, value: str) -> None:
         """Mask ``value`` from now on, wherever it stands.
@@ -77,6 +84,7 @@ class Redactor:
             # Longest first, so that a secret that begins with another is masked whole.
             longest_first = sorted(self._known, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+            self._names = {}
 
     def known(self, text: str) -> str:
         """``text`` without the registered values."""
@@ -84,6 +92,8 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """``text`` without registered values and without what has the shape of a secret."""
+        if _HARMLESS.fullmatch(text):
+            return self.known(text)
         return _ASSIGNED.sub(rf"\1{MASK}", _SHAPES.sub(MASK, self.known(text)))
 
     def value(self, value: Any, *, depth: int = 0) -> Any:
@@ -110,6 +120,16 @@ class Redactor:
             return made if len(value) <= ITEMS_MAX else [*made, f"... {len(value) - ITEMS_MAX} more"]
         return shortened(self.text(_described(value)), TEXT_LENGTH_MAX)
 
+    def name(self, name: str) -> tuple[str, bool]:
+        """A field's name as it may be told, and whether what it holds is a secret."""
+        names = self._names
+        found = names.get(name)
+        if found is None:
+            found = shortened(self.text(name), NAME_LENGTH_MAX), is_secret_name(name)
+            if len(names) < NAMES_MAX:
+                names[name] = found
+        return found
+
     def fields(self, fields: Mapping[Any, Any], *, depth: int = 0) -> dict[str, Any]:
         """The fields by name, each redacted, those with a secret's name masked."""
         made: dict[str, Any] = {}
@@ -117,8 +137,8 @@ class Redactor:
             if index == ITEMS_MAX:
                 made["..."] = f"{len(fields) - ITEMS_MAX} more"
                 break
-            name = shortened(self.text(key if isinstance(key, str) else _described(key)), 200)
-            hidden = is_secret_name(name) and value is not None and not isinstance(value, bool)
+            name, secret = self.name(key if isinstance(key, str) else _described(key))
+            hidden = secret and value is not None and not isinstance(value, bool)
             made[name] = MASK if hidden else self.value(value, depth=depth + 1)
         return made
 
@@ -137,6 +157,8 @@ def shortened(text: str, length_max: int) -> str:
 
 
 def _described(value: Any) -> str:
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="backslashreplace")
     try:
         return str(value) if not isinstance(value, BaseException) else f"{type(value).__name__}: {value}"
     except Exception as error:  # noqa: BLE001  # a stranger's __str__ may raise anything, and a log line must not

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from tbh.infra.paper import PaperExchange
-from tbh.infra.paper_account import Cursor
+from tbh.infra.paper_rows import Cursor
 from tbh.messages.market import Candle, Phase
 from tbh.ports import Fatal, FeedStep
 
@@ -80,6 +80,20 @@ class ReplayMarket:
     def position(self) -> int:
         """Bars that have closed, warm-up included."""
         return self._index
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last bar has closed."""
+        return self._candle is None
+
+    def catch_up(self, bar_open: datetime) -> None:
+        """Play on until the bar of ``bar_open`` has closed.
+
+        Phases that did nothing to the account are not committed, so after a kill the market may stand a few quiet bars
+        behind what the bot has decided already; played again they are as quiet as they were.
+        """
+        while self._candle is not None and self._candle.open_time <= bar_open:
+            self.poll()
 
     def history(self) -> Sequence[Candle]:
         return tuple(self._candles[index] for index in range(self._index))

@@ -98,6 +98,7 @@ class SqliteReader:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._own = threading.local()
+        self._opened: list[sqlite3.Connection] = []
 
     def _select(self, sql: str, *values: Any) -> list[Any]:
         try:
@@ -109,15 +110,22 @@ class SqliteReader:
             raise failure(error, self._path) from error
 
     def _connected(self) -> sqlite3.Connection:
-        connection = connect(self._path, mode="ro", busy_timeout_s=self._busy_timeout_s)
+        # Each is used by the thread that opened it; ``close`` alone may come from another one.
+        connection = connect(self._path, mode="ro", busy_timeout_s=self._busy_timeout_s, any_thread=True)
         try:
             if stored_version(connection, self._path) == VERSION:
+                self._opened.append(connection)
                 return connection
         except (Failure, sqlite3.Error):
             connection.close()
             raise
         connection.close()
         raise Unavailable("broken", detail=f"{self._path} is not at version {VERSION} yet: the bot's start migrates it")
+
+    def close(self) -> None:
+        """Close the connections of every thread; the reader is of no use afterwards."""
+        while self._opened:
+            self._opened.pop().close()
 
     def _value(self, cls: type[_T], text: str, what: str) -> _T:
         try:
@@ -203,6 +211,18 @@ class SqliteReader:
         """What the database refused for good, with its reason."""
         rows = self._select("SELECT seq, fn, args, key, reason FROM refused ORDER BY seq")
         return [(_entry(seq, fn, args, key), reason) for seq, fn, args, key, reason in rows]
+
+    def orders_by_status(self) -> dict[str, int]:
+        """How many orders stand at each status."""
+        return dict(self._select("SELECT status, count(*) FROM orders GROUP BY status"))
+
+    def fill_count(self) -> int:
+        return int(self._select("SELECT count(*) FROM fills")[0][0])
+
+    def proposal_count(self) -> int:
+        """How many proposals all decisions ever made."""
+        rows = self._select("SELECT coalesce(sum(json_array_length(body, '$.proposals')), 0) FROM decisions")
+        return int(rows[0][0])
 
     def counts(self) -> StoreCounts:
         # Sequence numbers have no gaps, so the pending entries need not be counted one by one during a long outage.

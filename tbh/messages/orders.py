@@ -10,6 +10,8 @@ from tbh.messages.base import Command, Fact, Value, message
 
 
 class Side(StrEnum):
+    """The side of an order or fill; ``sign`` is +1 for what a buy does to the holding."""
+
     BUY = "buy"
     SELL = "sell"
 
@@ -178,10 +180,14 @@ class CancelOrder(Command):
 
 @message
 class QueryOrder(Command):
-    """Find evidence of the order's fate on the exchange, by client id."""
+    """Find evidence of the order's fate on the exchange, by client id.
+
+    ``signed_until`` is the last instant (market time) at which its request may have been signed; None: no such bound.
+    """
 
     client_order_id: str
     symbol: str
+    signed_until: datetime | None = None
 
 
 @message
@@ -262,10 +268,9 @@ class OrderNotFound(Fact):
 
 @message
 class Fill(Fact):
-    """The exchange executed ``qty`` base at ``price``. Applied once, by ``trade_id``; ``seq`` orders the account's events.
+    """The exchange executed ``qty`` base at ``price``. Applied once, by ``trade_id``.
 
-    ``fee`` is in ``fee_asset``, positive when paid. ``received_qty`` is what the base holding changed by, unsigned:
-    less than ``qty`` when a buy's fee was taken in base.
+    ``fee`` is in ``fee_asset``, positive when paid; ``seq`` orders the account's events.
     """
 
     trade_id: str

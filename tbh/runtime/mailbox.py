@@ -6,9 +6,14 @@ a lost fact would be a lie later.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 from tbh.messages.base import Message
+
+
+class MailboxFull(Exception):
+    """As many messages wait as may wait."""
 
 
 class Envelope:
@@ -32,11 +37,12 @@ class Envelope:
 class Mailbox:
     """The messages waiting for one actor.
 
-    ``offer`` may be called from any thread, everything else from the owner's only: it relies on the atomicity of
-    ``deque.append`` and ``popleft``. ``conflates`` are the types of which only the newest per symbol is kept.
+    ``offer`` and ``offer_urgent`` may be called from any thread, everything else from the owner's only: it relies on
+    the atomicity of ``deque.append`` and ``popleft``, so the bound may be passed by as many messages as there are
+    threads that write. ``conflates`` are the types of which only the newest per symbol is kept.
     """
 
-    __slots__ = ("_conflates", "_items", "_newest", "_urgent", "high_water", "max_waiting", "suspended")
+    __slots__ = ("_conflates", "_items", "_newest", "_slots", "_urgent", "high_water", "max_waiting", "suspended")
 
     def __init__(self, max_waiting: int = 10_000, conflates: frozenset[type[Message]] = frozenset()) -> None:
         self.max_waiting = max_waiting
@@ -46,30 +52,36 @@ class Mailbox:
         self._urgent: deque[Envelope] = deque()
         self._conflates = conflates
         self._newest: dict[tuple[type[Message], str], list[Envelope]] = {}
+        self._slots = threading.Lock()
 
     def offer(self, envelope: Envelope) -> bool:
-        """Add one; False when the mailbox is full."""
-        waiting = len(self._items)
-        if waiting >= self.max_waiting:
-            return False
+        """Add one; False when it took the place of an older quote. ``MailboxFull`` when there is no room."""
         if self._conflates and type(envelope.message) in self._conflates:
             return self._conflate(envelope)
-        self._items.append(envelope)
-        if waiting >= self.high_water:
-            self.high_water = waiting + 1
+        self._add(envelope)
         return True
 
+    def _add(self, item: Envelope | list[Envelope]) -> None:
+        waiting = len(self._items)
+        if waiting >= self.max_waiting:
+            raise MailboxFull
+        self._items.append(item)
+        if waiting >= self.high_water:
+            self.high_water = waiting + 1
+
     def _conflate(self, envelope: Envelope) -> bool:
-        # The slot is shared with the queue: whoever takes it out reads the newest envelope in it. A reader that
-        # takes it between our look-up and our write makes this one stale quote, and the next quote gets a new slot.
-        key = (type(envelope.message), str(getattr(envelope.message, "symbol", "")))
-        slot = self._newest.get(key)
-        if slot:
-            slot[0] = envelope
+        # The slot is shared with the queue: whoever takes it out reads the newest envelope in it. Without the lock
+        # a reader could take the slot between our look-up and our write, and the newest quote would be lost.
+        key = _slot_key(envelope)
+        with self._slots:
+            slot = self._newest.get(key)
+            if slot is not None:
+                slot[0] = envelope
+                return False
+            slot = [envelope]
+            self._add(slot)
+            self._newest[key] = slot
             return True
-        self._newest[key] = slot = [envelope]
-        self._items.append(slot)
-        return True
 
     def offer_urgent(self, envelope: Envelope) -> None:
         """Add to the urgent lane, which is never full: it carries kernel orders only."""
@@ -86,17 +98,13 @@ class Mailbox:
         if self.suspended or not self._items:
             return None
         item = self._items.popleft()
-        if isinstance(item, list):
+        if type(item) is Envelope:
+            return item
+        assert isinstance(item, list)
+        with self._slots:
             envelope = item[0]
-            self._newest.pop((type(envelope.message), str(getattr(envelope.message, "symbol", ""))), None)
-            return envelope
-        return item
-
-    def takes_new(self, envelope: Envelope) -> bool:
-        """Whether ``offer`` of this envelope would add an item (a conflated one may only replace)."""
-        if not self._conflates or type(envelope.message) not in self._conflates:
-            return True
-        return (type(envelope.message), str(getattr(envelope.message, "symbol", ""))) not in self._newest
+            del self._newest[_slot_key(envelope)]
+        return envelope
 
     @property
     def idle(self) -> bool:
@@ -104,3 +112,7 @@ class Mailbox:
 
     def __len__(self) -> int:
         return len(self._items) + len(self._urgent)
+
+
+def _slot_key(envelope: Envelope) -> tuple[type[Message], str]:
+    return type(envelope.message), str(getattr(envelope.message, "symbol", ""))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -500,7 +500,7 @@ ticks = st.integers(900, 1100).map(lambda n: str(D(n) / 10))
 class AnyMarket(RuleBasedStateMachine):
     """Orders, cancellations and bars in any order keep the books straight."""
 
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -630,7 +630,7 @@ class AnyMarket(RuleBasedStateMachine):
 
 
 class SharedVolume(AnyMarket):
-    options: dict[str, Any] = {"volume_share": D("0.3"), "fee_in": "received"}
+    options: ClassVar[dict[str, Any]] = {"volume_share": D("0.3"), "fee_in": "received"}
 
 
 TestAnyMarket = AnyMarket.TestCase

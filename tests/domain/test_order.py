@@ -201,6 +201,17 @@ def test_an_order_found_filled_a_little_short_is_filled_when_no_fill_is_missing(
     assert status_of(after) is OrderStatus.FILLED
 
 
+def test_a_fill_of_an_order_found_filled_short_is_kept() -> None:
+    after = rules.on_fill(state(OrderStatus.FILLED, "0.9"), fill("0.05"), NOW)
+    assert after is not None
+    assert (after.status, after.filled_qty) == (OrderStatus.FILLED, Decimal("0.95"))
+
+
+@pytest.mark.parametrize("status", list(OrderStatus))
+def test_no_status_drops_a_fill(status: OrderStatus) -> None:
+    assert {(status, OrderEvent.FILL), (status, OrderEvent.LAST_FILL)} <= set(TABLE)
+
+
 @pytest.mark.parametrize("status", [OrderStatus.UNKNOWN, OrderStatus.ABSENT])
 def test_evidence_that_knows_nothing_is_a_broken_invariant(status: OrderStatus) -> None:
     with pytest.raises(BrokenInvariant):
@@ -263,6 +274,56 @@ def test_every_status_is_reached_and_no_row_leads_back_to_a_status_before_the_wi
         if after in early:
             assert before in early
             assert early.index(before) < early.index(after)
+
+
+WORDS = {
+    "recorded": lambda of: rules.on_recorded(of, NOW),
+    "submitted": lambda of: rules.on_submitted(of, NOW),
+    "accepted": lambda of: rules.on_accepted(of, "x1", NOW),
+    "part": lambda of: rules.on_fill(of, fill("0.1"), NOW),
+    "rest": lambda of: rules.on_fill(of, fill(str(ORDER.qty - of.filled_qty)), NOW),
+    "canceled": lambda of: rules.on_canceled(of, of.filled_qty, "asked", NOW),
+    "expired": lambda of: rules.on_expired(of, of.filled_qty, "too late", NOW),
+    "rejected": lambda of: rules.on_rejected(of, "no", NOW),
+    "silence": lambda of: rules.on_silence(of, "timeout", NOW),
+    "behind": lambda of: rules.on_canceled(of, of.filled_qty + 1, "asked", NOW),
+    "denied": lambda of: rules.on_not_found(of, True, NOW),
+    "recovered": lambda of: rules.on_recovered(of, NOW),
+}
+LIVES = """
+                 recorded submitted accepted part rest canceled expired rejected silence behind denied recovered
+drafted          recorded submitted accepted part full canceled expired rejected unknown unknown .     unknown
+recorded         .        submitted accepted part full canceled expired rejected unknown unknown .     unknown
+submitted        .        .         accepted part full canceled expired rejected unknown unknown .     unknown
+accepted         .        .         .        part full canceled expired unknown  .       unknown .     .
+partially_filled .        .         .        part full canceled expired unknown  .       unknown .     .
+unknown          .        .         accepted unknown full canceled expired rejected .    .       absent .
+canceled         .        .         .        canceled full .    .       .        .       .       .      .
+expired          .        .         .        expired  full .    .       .        .       .       .      .
+rejected         .        .         unknown  part full .        .       .        .       unknown .      .
+absent           .        .         accepted part full canceled expired .        .       unknown .      .
+"""
+SHORT = {"part": "partially_filled", "full": "filled"}
+HEADER, *ROWS = [line.split() for line in LIVES.strip().splitlines()]
+CASES = [(row[0], word, SHORT.get(to, to)) for row in ROWS for word, to in zip(HEADER, row[1:], strict=True)]
+
+
+@pytest.mark.parametrize(("status", "word", "expected"), CASES)
+def test_each_word_moves_each_status_as_told(status: str, word: str, expected: str) -> None:
+    before = state(
+        OrderStatus(status),
+        "0.4" if status == "partially_filled" else "0",
+        seen=status in ("accepted", "partially_filled", "canceled", "expired"),
+    )
+    after = WORDS[word](before)
+    assert (after and after.status.value) == (None if expected == "." else expected)
+
+
+@pytest.mark.parametrize(("status", "filled"), [(OrderStatus.PARTIALLY_FILLED, "0.4"), (OrderStatus.FILLED, "1")])
+def test_an_answer_after_a_fill_still_brings_the_exchanges_id(status: OrderStatus, filled: str) -> None:
+    after = rules.on_accepted(state(status, filled), "x1", NOW)
+    assert after is not None
+    assert (after.status, after.exchange_order_id) == (status, "x1")
 
 
 FROM_TERMINAL = {

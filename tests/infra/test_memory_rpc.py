@@ -60,7 +60,7 @@ def sync(rpc: MemoryRpc, *entries: OutboxEntry, store_id: str = "s1") -> SyncRes
 class TestSync:
     def test_entries_at_or_below_the_last_sequence_are_skipped(self, rpc: MemoryRpc) -> None:
         assert sync(rpc, event(1), event(2)).last_seq == 2
-        assert sync(rpc, event(1, other="payload"), event(2), event(3)) == SyncResult(last_seq=3)
+        assert sync(rpc, event(1, other="x"), event(2, other="x"), event(3)) == SyncResult(last_seq=3)
         assert sorted(rpc.tables.events) == ["k1", "k2", "k3"]
 
     def test_each_store_has_its_own_sequence(self, rpc: MemoryRpc) -> None:
@@ -84,7 +84,9 @@ class TestSync:
         assert [seq for seq, _ in result.refused] == [2]
 
     def test_another_bots_entry_is_refused(self, rpc: MemoryRpc) -> None:
-        foreign = OutboxEntry(seq=1, fn="upsert_bot_health_evidence", args={"p_bot_id": "bot-2", "p_patch": {}}, key="h")
+        foreign = OutboxEntry(
+            seq=1, fn="upsert_bot_health_evidence", args={"p_bot_id": "bot-2", "p_patch": {}}, key="h"
+        )
         assert sync(rpc, foreign).refused == ((1, "not_your_bot: upsert_bot_health_evidence"),)
 
     def test_arguments_that_json_can_not_carry_are_refused_alone(self, rpc: MemoryRpc) -> None:

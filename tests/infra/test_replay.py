@@ -296,8 +296,9 @@ class Killed(Exception):
 def run(
     path: Path, bars: Sequence[Candle], script: Sequence[Act], kills: Iterable[tuple[int, str]], **more: Any
 ) -> AccountRecord:
-    """Play the script to the end of the market. Each kill is (commits survived in this life, before or after the next)."""
+    """Play the script to the end of the market. A kill is (commits that a life survives, before or after the next)."""
     left = iter(kills)
+    done: set[int] = set()
     while True:
         kill = next(left, None)
         session = Session(path, bars, **more)
@@ -314,10 +315,10 @@ def run(
 
         session.exchange._file.commit = counted  # type: ignore[method-assign] # the kill happens inside
         try:
-            act(session, script)
+            act(session, script, done)
             while (steps := session.feed.poll()) is not None:
                 assert steps
-                act(session, script)
+                act(session, script, done)
             session.exchange._file.commit = commit  # type: ignore[method-assign] # the real one again
             session.exchange.close()
             return read_account(path)
@@ -325,13 +326,17 @@ def run(
             session.die()
 
 
-def act(session: Session, script: Sequence[Act]) -> None:
-    """React to where the market stands, as a bot does on every step and again when it recovers."""
+def act(session: Session, script: Sequence[Act], done: set[int]) -> None:
+    """React to where the market stands, as a bot does on every step and again when it recovers.
+
+    ``done`` is the bot's own store: what was answered is not asked again, what a kill interrupted is.
+    """
     cursor = session.exchange.cursor
     if cursor is not None:
         for number, line in enumerate(script):
-            if (line.index, line.phase) == (cursor.index, cursor.phase):
+            if number not in done and (line.index, line.phase) == (cursor.index, cursor.phase):
                 line.do(session, number)
+                done.add(number)
 
 
 tick = st.integers(950, 1050)

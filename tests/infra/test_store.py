@@ -291,6 +291,7 @@ class TestContract:
         assert reader.orders() == []
         store.commit(Batch(drafts=[order_state("a")]))
         assert reader.orders() == [order_state("a")]
+        reader.close()
 
     def test_a_reader_works_in_another_thread(self, store: EitherStore) -> None:
         store.commit(entries(1))
@@ -300,6 +301,17 @@ class TestContract:
         thread.start()
         thread.join()
         assert seen == [[1]]
+        reader.close()
+
+
+def test_a_closed_store_leaves_one_file(path: Path) -> None:
+    store = SqliteStore.open(path)
+    reader = store.reader()
+    store.commit(entries(1))
+    assert pending(reader) == pending(store) == [1]
+    reader.close()
+    store.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_a_scripted_failure_writes_nothing_and_passes() -> None:
@@ -413,7 +425,7 @@ class TestBadFiles:
         store = SqliteStore.open(path)
         store.commit(Batch(drafts=[order_state("a")]))
         edit(path, """UPDATE orders SET body = '{"order":1}'""")
-        assert "order a" in refusal(lambda: store.orders(), exit_code=70)
+        assert "order a" in refusal(store.orders, exit_code=70)
         store.close()
 
 

@@ -15,6 +15,7 @@ from tbh.messages.strategy import Sizing, SizingKind
 from tbh.strategies import series
 from tbh.strategies.base import Strategy, Wish
 from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.indicators import CATALOGUE, SERIES
 from tbh.strategies.series import IndicatorError, held_of
 
 Make = Callable[..., DynamicStrategy]
@@ -127,7 +128,7 @@ def test_empty_rule_is_never_true(empty: object, strategy: Make, candles: Bars, 
     bars = candles([100, 120])
     assert decided(made, bars) == ()
     assert decided(made, bars, position(1)) == ()
-    assert not made.evaluate_all({name: np.ones(2) for name in series.SERIES})["entry_long"].any()
+    assert not made.evaluate_all({name: np.ones(2) for name in SERIES})["entry_long"].any()
 
 
 def test_stops_of_the_entry_price_carry_no_basis(strategy: Make, candles: Bars) -> None:
@@ -214,7 +215,7 @@ def test_failing_indicator_is_named(strategy: Make, candles: Bars, monkeypatch: 
         indicators=[{"id": "mine", "name": "sma"}],
         entry={"long": {"left": "mine__value", "op": ">", "right": 1}},
     )
-    entry = type(series.NAMES["sma"])
+    entry = type(CATALOGUE["sma"])
 
     def broken(*_: object) -> object:
         raise Exception("inputs are all wrong")
@@ -233,7 +234,7 @@ def test_columns_that_no_evaluated_rule_reaches_are_not_computed(
         indicators=[{"id": "m", "name": "sma"}],
         entry={"long": {"all": [UP, {"left": "m__value", "op": ">", "right": 1}]}},
     )
-    monkeypatch.setattr(type(series.NAMES["sma"]), "compute", lambda *_: pytest.fail("computed in vain"))
+    monkeypatch.setattr(type(CATALOGUE["sma"]), "compute", lambda *_: pytest.fail("computed in vain"))
     assert decided(made, candles([100])) == ()
 
 

@@ -1,0 +1,275 @@
+"""The control poller: holds the lease, says that the bot lives, and brings the operator's word.
+
+The lease is claimed before anything else is done. Each heartbeat renews it until the time at which it was *sent*, plus
+the lease, less a margin; an answer that comes late therefore never stretches it. Without an answer the lease lapses by
+itself, on a timer. Another owner, or a token that is refused, ends the bot.
+
+Whatever risk and the gateway need to know is told again when one of them restarts. Until the operator's controls are
+known they count as paused, so that what reduces risk need not wait for the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from tbh.actors.database_link import DatabaseLink
+from tbh.actors.identity import BotIdentity
+from tbh.actors.rows import utc_text
+from tbh.domain.money import plain
+from tbh.messages.account import Marked, PositionChanged, PositionSynced, SyncStatus
+from tbh.messages.base import Fact, Timer, message
+from tbh.messages.controls import ControlsChanged, HeartbeatSent, LeaseLapsed, LeaseRenewed
+from tbh.messages.health import GateChanged, Notice, Severity
+from tbh.messages.orders import Flatten, Flattened
+from tbh.messages.system import Restarted
+from tbh.ports import Controls, Lease, Rpc
+from tbh.runtime.actor import Actor, Context, receive
+
+LOOK_FOR_KILL_EVERY_S = 1.0
+FLATTEN_EVERY_S = 5.0
+BEATS_PER_LEASE = 3
+"""A heartbeat goes out so often that two in a row may fail before the lease ends."""
+
+_UNKNOWN_CONTROLS: Final = Controls(version=0, paused=True)
+
+
+@message
+class _Beat(Timer):
+    """Time for the next heartbeat, or for the next try."""
+
+
+@message
+class _Deadline(Timer):
+    """The lease ends now, unless it was renewed meanwhile."""
+
+    deadline_s: float
+
+
+@message
+class _LookForKill(Timer):
+    """Is there a local order to stop?"""
+
+
+class ControlPollerActor(Actor):
+    """``tier_s`` is how often a heartbeat is asked for; the lease may make it more often.
+
+    ``previous_boot_id`` names the boot that this state directory belonged to, so that a restart takes over at once.
+    ``killed_locally`` tells whether an operator on this machine has killed the bot. Raises ``Fatal(75)`` when another
+    runtime owns the bot and ``Fatal(77)`` when the token is refused, ``ValueError`` for a lease within its margin.
+    """
+
+    sends = (*DatabaseLink.sends, LeaseRenewed, LeaseLapsed, ControlsChanged, HeartbeatSent, Flatten)
+
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        rpc: Rpc,
+        identity: BotIdentity,
+        tier_s: float,
+        lease_s: float,
+        margin_s: float,
+        previous_boot_id: str | None,
+        killed_locally: Callable[[], bool],
+        environment_killed: bool,
+    ) -> None:
+        super().__init__(ctx)
+        if not 0 <= margin_s < lease_s:
+            raise ValueError(f"a lease of {lease_s:g} s is longer than its margin of {margin_s:g} s")
+        self._rpc = rpc
+        self._database = DatabaseLink(ctx, bot_name=identity.bot_name, boot_id=identity.boot_id)
+        self._identity = identity
+        self._beat_every_s = min(tier_s, (lease_s - margin_s) / BEATS_PER_LEASE)
+        self._lease_s = lease_s
+        self._margin_s = margin_s
+        self._previous_boot_id = previous_boot_id
+        self._killed_locally = killed_locally
+        self._environment_killed = environment_killed
+        self._epoch: int | None = None
+        self._lease_word: Fact | None = None
+        self._controls = _UNKNOWN_CONTROLS
+        self._newest_version = 0
+        self._told: ControlsChanged | None = None
+        self._acknowledged = 0
+        self._flattened: str | None = None
+        self._beats = 0
+        self._sync = SyncStatus.UNKNOWN
+        self._marked: Marked | None = None
+        self._position: PositionChanged | None = None
+        self._gate: tuple[str, ...] = ()
+        if self._claim():
+            self._refresh()
+        else:
+            self._tell_lease(LeaseLapsed(epoch=0))
+        self._tell_controls()
+        ctx.after(0, _Beat())
+        ctx.every(LOOK_FOR_KILL_EVERY_S, _LookForKill())
+
+    # The lease
+
+    def _claim(self) -> bool:
+        sent_s = self.ctx.monotonic()
+        lease = self._database.call(
+            lambda: self._rpc.claim(previous_boot_id=self._previous_boot_id, seen_renewals=None, lease_s=self._lease_s)
+        )
+        if lease is None:
+            return False
+        self._epoch = lease.epoch
+        self._renewed(lease, sent_s)
+        return True
+
+    def _renewed(self, lease: Lease, sent_s: float) -> None:
+        deadline_s = sent_s + min(self._lease_s, lease.expires_in_s) - self._margin_s
+        self._tell_lease(LeaseRenewed(epoch=lease.epoch, deadline_s=deadline_s, renewals=lease.renewals))
+        self.ctx.after(max(deadline_s - self.ctx.monotonic(), 0.0), _Deadline(deadline_s=deadline_s))
+
+    def _tell_lease(self, word: Fact) -> None:
+        self._lease_word = word
+        self.ctx.send(word)
+
+    @receive
+    def on_deadline(self, timer: _Deadline) -> None:
+        word = self._lease_word
+        if isinstance(word, LeaseRenewed) and word.deadline_s <= timer.deadline_s:
+            self.ctx.log.warning("lease_lapsed", epoch=word.epoch)
+            self._tell_lease(LeaseLapsed(epoch=word.epoch))
+
+    # The heartbeat
+
+    @receive
+    def on_beat(self, _: _Beat) -> None:
+        if (self._epoch is not None or self._claim()) and self._beat():
+            if self._newest_version != self._controls.version:
+                self._refresh()
+            self._tell_controls()
+            self._acknowledge()
+        self.ctx.after(self._database.pause_s(self._beat_every_s), _Beat())
+
+    def _beat(self) -> bool:
+        sent_s = self.ctx.monotonic()
+        answer = self._database.call(lambda: self._rpc.heartbeat(self._payload()))
+        if answer is None:
+            return False
+        lease, self._newest_version = answer
+        if lease.epoch != self._epoch:
+            raise self._database.lose(f"the lease is at epoch {lease.epoch}, ours was {self._epoch}")
+        self._renewed(lease, sent_s)
+        self._beats += 1
+        self.ctx.send(HeartbeatSent(beat=self._beats, latency_ms=(self.ctx.monotonic() - sent_s) * 1000))
+        return True
+
+    def _payload(self) -> dict[str, Any]:
+        payload: dict[str, Any] = {
+            "heartbeat_at": utc_text(self.ctx.now()),
+            "event": "heartbeat" if self._beats else "started",
+            "exchange_sync_status": self._sync.value,
+            "heartbeat_seq": self._beats + 1,
+            "boot_id": self._identity.boot_id,
+            "run_id": self._identity.run_id,
+            "version": self._identity.version,
+            "polling_tier": self._identity.polling_tier,
+            "symbol": self._identity.symbol,
+            "gate_reasons": list(self._gate),
+        }
+        if self._position is not None:
+            position = self._position.position
+            payload["in_position"] = position is not None
+            payload["position_qty"] = "0" if position is None else plain(position.qty)
+            payload["position_entry"] = None if position is None else plain(position.entry_price)
+        if self._marked is not None:
+            for name in ("mark", "cash", "equity", "realised_pnl", "unrealised_pnl", "drawdown", "day_pnl"):
+                payload[name] = plain(getattr(self._marked, name))
+            payload["marked_at"] = utc_text(self._marked.at)
+        return payload
+
+    @receive
+    def on_position_synced(self, synced: PositionSynced) -> None:
+        self._sync = synced.status
+
+    @receive
+    def on_position_changed(self, changed: PositionChanged) -> None:
+        self._position = changed
+
+    @receive
+    def on_marked(self, marked: Marked) -> None:
+        self._marked = marked
+
+    @receive
+    def on_gate_changed(self, changed: GateChanged) -> None:
+        self._gate = changed.reasons
+
+    # The controls
+
+    def _refresh(self) -> None:
+        controls = self._database.call(self._rpc.refresh_controls)
+        if controls is not None:
+            self._controls = controls
+            self._newest_version = controls.version
+
+    def _tell_controls(self) -> None:
+        controls = self._controls
+        killed = controls.killed or self._environment_killed or self._killed_locally()
+        changed = ControlsChanged(
+            version=controls.version,
+            paused=controls.paused,
+            killed=killed,
+            observe_only=controls.observe_only,
+            subscription_active=controls.subscription_active,
+        )
+        if changed != self._told:
+            if killed and not (self._told is not None and self._told.killed):
+                self._notice_killed(controls)
+            self._told = changed
+            self.ctx.send(changed)
+        request_id = self._flatten_id()
+        if request_id is not None and request_id != self._flattened and not self.ctx.asking(request_id):
+            flatten = Flatten(request_id=request_id, reason="asked for by an operator")
+            self.ctx.keep_asking(request_id, flatten, every_s=FLATTEN_EVERY_S)
+
+    def _notice_killed(self, controls: Controls) -> None:
+        where = "operator" if controls.killed else "environment" if self._environment_killed else "local"
+        self.ctx.send(
+            Notice(
+                key=f"killed:{self._identity.boot_id}:{where}:{controls.version}",
+                severity=Severity.CRITICAL,
+                kind="killed",
+                text=f"{self._identity.bot_name} is killed ({where}): no entries; positions keep their protection",
+            )
+        )
+
+    def _flatten_id(self) -> str | None:
+        version = self._controls.flatten_version
+        return None if version is None else f"flatten:{version}"
+
+    @receive
+    def on_flattened(self, flattened: Flattened) -> None:
+        if flattened.request_id == self._flatten_id():
+            self._flattened = flattened.request_id
+            self.ctx.answered(flattened.request_id)
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Tell the database that the controls are carried out: at once, or when what they ask for is done."""
+        version = self._controls.version
+        if version <= self._acknowledged or self._flatten_id() not in (None, self._flattened):
+            return
+
+        def acknowledge() -> bool:
+            self._rpc.acknowledge(version)
+            return True
+
+        if self._database.call(acknowledge):
+            self._acknowledged = version
+
+    @receive
+    def on_look_for_kill(self, _: _LookForKill) -> None:
+        self._tell_controls()
+
+    @receive
+    def on_restarted(self, restarted: Restarted) -> None:
+        if restarted.actor == self.ctx.name:
+            return
+        for fact in (self._lease_word, self._told, self._database.away, self._database.ended):
+            if fact is not None:
+                self.ctx.send(fact)

@@ -1,0 +1,235 @@
+"""The journaler: the only writer of the local store, and so the only one who may say that something is on disk.
+
+Each message is one commit: its rows and the outbox entries that tell the database of them land together, and the
+answer goes out after the disk has both. A message that can't be committed is stashed, in order, and so are all that
+come after it; nothing is answered meanwhile. Askers ask again, the stash outlives a restart of the actor, and what was
+already committed is committed again without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tbh.actors.rows import (
+    closed_position_row,
+    dead_letter_row,
+    fill_row,
+    flattened_row,
+    open_position_row,
+    order_row,
+    refused_row,
+    sync_row,
+    trade_row,
+)
+from tbh.domain.order import draft
+from tbh.messages.account import (
+    AccountResynced,
+    Position,
+    PositionChanged,
+    PositionSynced,
+    ResyncAccount,
+    SyncStatus,
+    TradeClosed,
+)
+from tbh.messages.base import Message, Timer, message
+from tbh.messages.journal import Journaled, MarkRelayed, Relayed, StoreFailed, StoreRecovered
+from tbh.messages.orders import Fill, Flattened, OrderChanged, OrderDrafted, Recorded
+from tbh.messages.strategy import DecisionRecorded, RecordDecision, Refused
+from tbh.messages.system import DeadLettered, Restarted
+from tbh.ports import Batch, DeadLetter, Fatal, Store, Unavailable
+from tbh.runtime.actor import Actor, Context, receive
+
+WAITING_MAX = 10_000
+RETRY_FIRST_S = 0.2
+RETRY_MAX_S = 5.0
+
+ACCOUNT_SEQ = "account_seq"
+"""Meta key: every account event up to this seq has been taken from the gateway."""
+
+_RESYNC = "resync"
+
+
+@message
+class _TryAgain(Timer):
+    """The store may take the stashed messages now."""
+
+
+class JournalerActor(Actor):
+    """Implements ARCHITECTURE §6 for one bot. Halts the bot when more than ``WAITING_MAX`` messages wait for the disk,
+    and passes ``Fatal`` of the store up."""
+
+    sends = (DecisionRecorded, Recorded, Journaled, Relayed, StoreFailed, StoreRecovered, ResyncAccount)
+
+    def __init__(self, ctx: Context, *, store: Store, bot_id: str) -> None:
+        super().__init__(ctx)
+        self._store = store
+        self._bot_id = bot_id
+        self._last_seq = store.counts().recorded
+        self._positions = self._read_positions()
+        self._account_seq = int(store.meta(ACCOUNT_SEQ) or 0)
+        self._sync_status: dict[str, SyncStatus] = {}
+        self._waiting: set[Message] = set()
+        self._failed: StoreFailed | None = None
+        self._retry_s = RETRY_FIRST_S
+        # A former incarnation may have said that the store failed, and nobody else would ever take that back.
+        self._down_since_s = ctx.monotonic() if ctx.incarnation else None
+        resync = ResyncAccount(requester=ctx.name, after=self._account_seq)
+        ctx.keep_asking(_RESYNC, resync, every_s=1)
+
+    def _read_positions(self) -> dict[str, Position]:
+        try:
+            return dict(self._store.positions())
+        except Fatal as failure:
+            if failure.reason != "row_unreadable":
+                raise
+            # The bot trades on in protect-only; without the row only the close of that position goes unnamed.
+            self.ctx.log.error("position_unreadable", error=str(failure))
+            return {}
+
+    # Asked for, and answered
+
+    @receive
+    def on_decision(self, command: RecordDecision) -> None:
+        answer = DecisionRecorded(decision_id=command.decision.decision_id)
+        self._commit(command, Batch(decisions=[command.decision]), lambda: answer)
+
+    @receive
+    def on_drafted(self, command: OrderDrafted) -> None:
+        order = command.order
+        answer = Recorded(client_order_id=order.client_order_id, intent_id=order.intent_id)
+        self._commit(command, Batch(drafts=[draft(order, self.ctx.now())]), lambda: answer)
+
+    @receive
+    def on_mark_relayed(self, command: MarkRelayed) -> None:
+        batch = Batch(relayed_up_to=command.up_to_seq, refused=list(command.refused))
+        self._commit(command, batch, lambda: self._relayed(command))
+
+    def _relayed(self, command: MarkRelayed) -> Relayed:
+        counts = self._store.counts()
+        return Relayed(up_to_seq=command.up_to_seq, pending=counts.pending, refused=counts.refused)
+
+    # Told, and kept
+
+    @receive
+    def on_order_changed(self, changed: OrderChanged) -> None:
+        self._commit(changed, Batch(orders=[changed.state], outbox=[order_row(changed)]))
+
+    @receive
+    def on_fill(self, fill: Fill) -> None:
+        batch = Batch(fills=[fill], outbox=[fill_row(fill)])
+        # While older events are still being repeated this one proves nothing about them.
+        if fill.seq > self._account_seq and not self.ctx.asking(_RESYNC):
+            batch.meta[ACCOUNT_SEQ] = str(fill.seq)
+        if self._commit(fill, batch) and batch.meta:
+            self._account_seq = fill.seq
+
+    @receive
+    def on_account_resynced(self, resynced: AccountResynced) -> None:
+        if resynced.requester != self.ctx.name:
+            return
+        seq = max(resynced.seq, self._account_seq)
+        if self._commit(resynced, Batch(meta={ACCOUNT_SEQ: str(seq)})):
+            self._account_seq = seq
+            self.ctx.answered(_RESYNC)
+
+    @receive
+    def on_position_changed(self, changed: PositionChanged) -> None:
+        former, position = self._positions.get(changed.symbol), changed.position
+        batch = Batch(positions=[(changed.symbol, position, changed.seq)])
+        if former is not None and (position is None or position.position_id != former.position_id):
+            batch.outbox.append(closed_position_row(former, changed.seq))
+        if position is not None:
+            batch.outbox.append(open_position_row(position, changed.seq))
+        if self._commit(changed, batch):
+            if position is None:
+                self._positions.pop(changed.symbol, None)
+            else:
+                self._positions[changed.symbol] = position
+
+    @receive
+    def on_position_synced(self, synced: PositionSynced) -> None:
+        if self._sync_status.get(synced.symbol) is synced.status:
+            return
+        if self._commit(synced, Batch(outbox=[sync_row(synced)])):
+            self._sync_status[synced.symbol] = synced.status
+
+    @receive
+    def on_refused(self, refused: Refused) -> None:
+        self._commit(refused, Batch(outbox=[refused_row(refused)]))
+
+    @receive
+    def on_trade_closed(self, closed: TradeClosed) -> None:
+        self._commit(closed, Batch(outbox=[trade_row(closed)]))
+
+    @receive
+    def on_flattened(self, flattened: Flattened) -> None:
+        self._commit(flattened, Batch(actions=[(flattened.request_id, "done", "")], outbox=[flattened_row(flattened)]))
+
+    @receive
+    def on_dead_letter(self, letter: DeadLettered) -> None:
+        at = self.ctx.now()
+        row = DeadLetter(
+            actor=letter.actor,
+            seq=letter.seq,
+            message_type=letter.message_type,
+            payload=letter.payload,
+            reason=letter.reason,
+            at=at,
+        )
+        self._commit(letter, Batch(dead_letters=[row], outbox=[dead_letter_row(letter, at)]))
+
+    @receive
+    def on_restarted(self, _: Restarted) -> None:
+        if self._failed is not None:
+            self.ctx.send(self._failed)
+
+    # The disk
+
+    def _commit(self, given: Message, batch: Batch, answer: Callable[[], Message] | None = None) -> bool:
+        """Commit and answer; or set ``given`` aside and return False."""
+        if self._failed is not None and self._waiting:
+            self._set_aside(given)
+            return False
+        try:
+            last_seq = self._store.commit(batch)
+        except Unavailable as failure:
+            self._fail(failure)
+            self._set_aside(given)
+            return False
+        if self._down_since_s is not None:
+            self.ctx.send(StoreRecovered(down_for_s=self.ctx.monotonic() - self._down_since_s))
+            self._down_since_s = self._failed = None
+            self._retry_s = RETRY_FIRST_S
+        if answer is not None:
+            self.ctx.send(answer())
+        if last_seq > self._last_seq:
+            self._last_seq = last_seq
+            self.ctx.send(Journaled(last_seq=last_seq))
+        return True
+
+    def _fail(self, failure: Unavailable) -> None:
+        reason = "disk_full" if failure.reason == "disk_full" else "broken"
+        failed = StoreFailed(reason=reason, detail=str(failure))
+        if self._failed is None or self._failed.reason != reason:
+            self.ctx.log.error("store_failed", reason=reason, detail=failed.detail)
+            self.ctx.send(failed)
+        self._failed = failed
+        if self._down_since_s is None:
+            self._down_since_s = self.ctx.monotonic()
+        self.ctx.after(self._retry_s, _TryAgain())
+        self._retry_s = min(self._retry_s * 2, RETRY_MAX_S)
+
+    def _set_aside(self, given: Message) -> None:
+        if given in self._waiting:
+            return  # whoever asks keeps asking; one answer is enough
+        if len(self._waiting) >= WAITING_MAX:
+            self.ctx.halt(f"the local store has been failing and {WAITING_MAX} messages wait for it: {self._failed}")
+            return
+        self._waiting.add(given)
+        self.ctx.stash()
+
+    @receive
+    def on_try_again(self, _: _TryAgain) -> None:
+        """The first of the stashed messages finds out; if it fails, all of them are stashed again."""
+        self._waiting.clear()
+        self.ctx.unstash()

@@ -1,0 +1,188 @@
+"""Facts as the database's functions take them: JSON types, money as plain text, times as ISO-8601 in UTC.
+
+Each function gives one outbox entry, (function, arguments, key). The key is a function of the fact, so that a fact told
+twice is one row there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from tbh.domain.money import plain
+from tbh.messages.account import Position, PositionSynced, SyncStatus, TradeClosed
+from tbh.messages.orders import Fill, Flattened, OrderChanged
+from tbh.messages.strategy import Refused
+from tbh.messages.system import DeadLettered
+
+Entry = tuple[str, Mapping[str, Any], str]
+
+
+def utc_text(at: datetime) -> str:
+    """``2026-01-01T00:00:00Z``; ``ValueError`` for a naive time."""
+    if at.utcoffset() is None:
+        raise ValueError(f"a naive time: {at!r}")
+    return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def order_row(changed: OrderChanged) -> Entry:
+    """``bot_runtime_upsert_trade``: one row per transition, so that none is skipped as known."""
+    state, order = changed.state, changed.state.order
+    payload = {
+        "client_order_id": order.client_order_id,
+        "intent_id": order.intent_id,
+        "symbol": order.symbol,
+        "strategy": order.strategy,
+        "side": order.side.value,
+        "event": order.purpose.value,
+        "order_type": order.type.value,
+        "order_status": state.status.value,
+        "order_price": _money(order.price),
+        "stop_price": _money(order.stop_price),
+        "qty": plain(order.qty),
+        "filled_qty": plain(state.filled_qty),
+        "avg_fill_price": _money(state.avg_price),
+        "reduce_only": order.reduce_only,
+        "layer": order.layer,
+        "attempt": order.attempt,
+        "bar_open": utc_text(order.bar_open),
+        "created_at": utc_text(order.created_at),
+        "changed_at": utc_text(state.seen_at),
+        "change": changed.event,
+        "reason": state.reason,
+        "version": state.version,
+    }
+    args = {
+        "p_client_order_id": order.client_order_id,
+        "p_exchange_order_id": state.exchange_order_id,
+        "p_payload": _known(payload),
+    }
+    return "bot_runtime_upsert_trade", args, f"order:{order.client_order_id}:{state.version}"
+
+
+def fill_row(fill: Fill) -> Entry:
+    """``bot_runtime_record_fill``: the fill as the exchange told it."""
+    payload = {
+        "trade_id": fill.trade_id,
+        "client_order_id": fill.client_order_id,
+        "exchange_order_id": fill.exchange_order_id,
+        "symbol": fill.symbol,
+        "side": fill.side.value,
+        "qty": plain(fill.qty),
+        "price": plain(fill.price),
+        "fee": plain(fill.fee),
+        "fee_asset": fill.fee_asset,
+        "maker": fill.maker,
+        "at": utc_text(fill.at),
+        "seq": fill.seq,
+    }
+    return "bot_runtime_record_fill", {"p_payload": payload}, f"fill:{fill.trade_id}"
+
+
+def open_position_row(position: Position, seq: int) -> Entry:
+    """``bot_runtime_upsert_position`` of an open one; ``seq`` is the account event that made it so."""
+    payload = {
+        "position_id": position.position_id,
+        "symbol": position.symbol,
+        "strategy": position.strategy,
+        "status": "open",
+        "position_side": "long" if position.qty > 0 else "short",
+        "qty": plain(position.qty),
+        "entry_price": plain(position.entry_price),
+        "entry_client_order_id": position.position_id,
+        "opened_at": utc_text(position.opened_at),
+        "bar_open": utc_text(position.bar_open),
+        "layers": position.layers,
+        "revision": position.revision,
+        "best_price": _money(position.best_price),
+        "seq": seq,
+    }
+    return "bot_runtime_upsert_position", {"p_payload": _known(payload)}, f"position:{position.position_id}:{seq}"
+
+
+def closed_position_row(position: Position, seq: int) -> Entry:
+    """The same of a closed one; ``position`` is how it last stood open, which names it."""
+    payload = {
+        "position_id": position.position_id,
+        "symbol": position.symbol,
+        "strategy": position.strategy,
+        "status": "closed",
+        "qty": "0",
+        "seq": seq,
+    }
+    return "bot_runtime_upsert_position", {"p_payload": payload}, f"position:{position.position_id}:{seq}:closed"
+
+
+def refused_row(refused: Refused) -> Entry:
+    payload = {
+        "proposal_id": refused.proposal_id,
+        "strategy": refused.strategy,
+        "symbol": refused.symbol,
+        "bar_open": utc_text(refused.bar_open),
+        "purpose": refused.purpose.value,
+        "rule": refused.rule,
+        "detail": refused.detail,
+    }
+    return _event("refused", "info", payload, f"refused:{refused.proposal_id}")
+
+
+def trade_row(closed: TradeClosed) -> Entry:
+    trade = closed.trade
+    payload = {
+        "symbol": trade.symbol,
+        "side": trade.side,
+        "entry_time": utc_text(trade.entry_time),
+        "exit_time": utc_text(trade.exit_time),
+        "entry_price": plain(trade.entry_price),
+        "exit_price": plain(trade.exit_price),
+        "qty": plain(trade.qty),
+        "fees": plain(trade.fees),
+        "pnl": plain(trade.pnl),
+        "exit_reason": trade.exit_reason,
+    }
+    name = ":".join(str(payload[part]) for part in ("symbol", "side", "entry_time", "exit_time", "entry_price", "qty"))
+    return _event("trade_closed", "info", payload, f"trade:{name}:{payload['exit_price']}")
+
+
+def flattened_row(flattened: Flattened) -> Entry:
+    payload = {"request_id": flattened.request_id}
+    return _event("flattened", "warning", payload, f"flattened:{flattened.request_id}")
+
+
+def dead_letter_row(letter: DeadLettered, at: datetime) -> Entry:
+    """The letter's payload stays in the local store: the database is told that there is one."""
+    payload = {
+        "actor": letter.actor,
+        "seq": letter.seq,
+        "message_type": letter.message_type,
+        "reason": letter.reason,
+        "at": utc_text(at),
+    }
+    return _event("dead_letter", "error", payload, f"dead_letter:{letter.actor}:{letter.seq}:{payload['at']}")
+
+
+def sync_row(synced: PositionSynced) -> Entry:
+    payload = {
+        "symbol": synced.symbol,
+        "status": synced.status.value,
+        "book_qty": plain(synced.book_qty),
+        "exchange_qty": _money(synced.exchange_qty),
+        "at": utc_text(synced.at),
+    }
+    level = "info" if synced.status is SyncStatus.OK else "critical"
+    return _event("position_sync", level, payload, f"sync:{synced.symbol}:{payload['at']}:{synced.status.value}")
+
+
+def _event(kind: str, level: str, payload: Mapping[str, Any], key: str) -> Entry:
+    return "bot_runtime_write_event", {"p_kind": kind, "p_level": level, "p_payload": payload, "p_key": key}, key
+
+
+def _money(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
+def _known(payload: Mapping[str, Any]) -> dict[str, Any]:
+    # A null would overwrite what an earlier row had said.
+    return {key: value for key, value in payload.items() if value is not None}

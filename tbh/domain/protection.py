@@ -1,0 +1,61 @@
+"""What guards a position: a function of the filled position, and of nothing that was merely ordered.
+
+A stop and a target are fractions of the price they are based on: the average fill price, or the close that gave the
+signal. A trailing stop follows the best price since the entry once the gain reached its activation, and never retreats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+
+from tbh.domain.money import EXACT, ONE, floor_to_step, round_to_step
+from tbh.messages.account import Position
+from tbh.messages.market import Market
+from tbh.messages.orders import Purpose, Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """One protective order that should stand: ``price`` triggers a stop and limits a target (quote, on its step)."""
+
+    purpose: Purpose
+    side: Side
+    qty: Decimal
+    price: Decimal
+
+
+def guards(position: Position | None, market: Market, *, best_price: Decimal | None) -> dict[Purpose, Guard]:
+    """The protective orders of ``position``; none when flat. ``best_price`` is the best since the entry, or None."""
+    if position is None or position.protection is None or not position.qty:
+        return {}
+    protection = position.protection
+    sign = 1 if position.qty > 0 else -1
+    basis = position.entry_price if protection.basis_price is None else protection.basis_price
+    prices: dict[Purpose, Decimal] = {}
+    with localcontext(EXACT):
+        if protection.stop_loss is not None:
+            prices[Purpose.STOP] = basis * (ONE - sign * protection.stop_loss)
+        if protection.take_profit is not None:
+            prices[Purpose.TARGET] = basis * (ONE + sign * protection.take_profit)
+        trailing = protection.trailing
+        if trailing is not None and best_price is not None:
+            gain = sign * (best_price - basis)
+            if gain >= trailing.activate_at * basis:
+                trailed = best_price * (ONE - sign * trailing.distance)
+                fixed = prices.get(Purpose.STOP, trailed)
+                prices[Purpose.STOP] = max(fixed, trailed) if sign > 0 else min(fixed, trailed)
+    side = Side.SELL if sign > 0 else Side.BUY
+    qty = floor_to_step(abs(position.qty), market.amount_step)
+    return {
+        purpose: Guard(purpose=purpose, side=side, qty=qty, price=round_to_step(price, market.price_step))
+        for purpose, price in prices.items()
+        if price > 0 and qty
+    }
+
+
+def better(best: Decimal | None, candidate: Decimal, qty: Decimal) -> Decimal:
+    """The better of two prices for a holder of ``qty`` (signed)."""
+    if best is None:
+        return candidate
+    return max(best, candidate) if qty > 0 else min(best, candidate)

@@ -1,0 +1,90 @@
+"""Lock-step: a recorded market moves on only when nothing is under way.
+
+The host calls ``settled`` whenever no message is queued or stashed and no request is open in any foreground actor. So
+the same bars meet the same orders at any speed, on any machine, every time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tbh.messages.base import Message
+from tbh.messages.market import Advance
+from tbh.runtime.cell import Cell
+
+BACKLOG_MAX = 1_000
+"""Messages that a background actor may have waiting before a replay pauses for it: a tenth of its mailbox."""
+
+BACKLOG_PAUSE_S = 0.005
+
+
+class Recording(Protocol):
+    """The recorded market: how many bars it has released, and whether that was all."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+
+class Driven(Protocol):
+    """The host of the tree."""
+
+    @property
+    def cells(self) -> Sequence[Cell]: ...
+
+    def publish(self, message: Message) -> None: ...
+    def call_after(self, delay_s: float, act: Callable[[], None]) -> object: ...
+    def look_again(self) -> None: ...
+
+
+class LockStep:
+    """Releases the market step by step, at most ``bars_per_s`` bars a second of real time (None: as fast as it goes).
+
+    ``ended`` is set once the last bar has closed and everything that followed from it is done; ``hold`` stops the
+    releases, so that the tree comes to rest where it is.
+    """
+
+    def __init__(self, market: Recording, *, bars_per_s: float | None) -> None:
+        self.ended = threading.Event()
+        self.host: Driven | None = None
+        self._market = market
+        self._bars_per_s = bars_per_s
+        self._first_bar = market.position
+        self._started_s: float | None = None
+        self._held = False
+        self._turn = 0
+
+    def hold(self) -> None:
+        """Release nothing more."""
+        self._held = True
+
+    def settled(self) -> None:
+        """Nothing is under way: release the next step, or note the end."""
+        host = self.host
+        if host is None or self._held or self.ended.is_set():
+            return
+        if self._market.ended:
+            self.ended.set()
+            return
+        pause_s = self._pause_s(host)
+        if pause_s > 0:
+            host.call_after(pause_s, host.look_again)
+            return
+        self._turn += 1
+        host.publish(Advance(turn=self._turn))
+
+    def _pause_s(self, host: Driven) -> float:
+        if any(len(cell.mailbox) > BACKLOG_MAX for cell in host.cells if cell.spec.background):
+            return BACKLOG_PAUSE_S
+        if self._bars_per_s is None:
+            return 0.0
+        now_s = time.monotonic()
+        if self._started_s is None:
+            self._started_s = now_s
+        due_s = self._started_s + (self._market.position - self._first_bar) / self._bars_per_s
+        return due_s - now_s

@@ -1,0 +1,344 @@
+"""A session: from a plan to adapters, from adapters to a tree, and the life of the bot around it.
+
+Whatever host drives the tree, a session is the same: open the state directory (and with it the claim to be the only
+process on it), the store and the account; catch the market up with what has been decided; start the actors; release the
+market step by step while nothing is under way; stop in order, or escalate.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tbh import __version__
+from tbh.actors.identity import BotIdentity
+from tbh.actors.supervisor import Outside, PositionPolicy, Supervisor
+from tbh.domain.risk import RiskLimits
+from tbh.infra import logs
+from tbh.infra.candles import CandleFile
+from tbh.infra.events import JsonLines
+from tbh.infra.memory_rpc import MemoryRpc
+from tbh.infra.paper import PaperExchange
+from tbh.infra.replay import MarketClock, ReplayMarket
+from tbh.infra.statedir import StateDir
+from tbh.infra.store import SqliteStore
+from tbh.lockstep import LockStep
+from tbh.messages.market import Advance, Market
+from tbh.report import Board, Snapshot, actor_lines, order_counts, result_of
+from tbh.runtime.actor import Log
+from tbh.runtime.supervise import ChildSpec
+from tbh.runtime.threads import ThreadHost
+from tbh.runtime.within import within
+from tbh.strategies.definition import Definition
+from tbh.strategies.dynamic import DynamicStrategy
+from tbh.tree import Parts, build_tree
+from tbh.wires import Borrowed, LatePort, RpcNotices
+
+STEP = Decimal("0.00000001")
+_DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPlan:
+    """A demo: ``candles`` replayed to one strategy on the paper exchange under ``root``. ``bars_per_s`` None is as fast
+    as it goes; ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does
+    with the position; ``host`` is ``threads`` or ``simulator``."""
+
+    candles: CandleFile
+    simulated: bool
+    definition: Definition
+    symbol: str
+    cash: Decimal
+    fee: Decimal
+    bars_per_s: float | None
+    seed: int
+    root: os.PathLike[str] | str
+    host: str = "threads"
+    volume_share: Decimal | None = None
+    policy: PositionPolicy = PositionPolicy.PROTECT
+
+
+def paper_market(symbol: str, fee: Decimal) -> Market:
+    """A market of the demo: prices and amounts in steps of 1e-8, long and short, one fee for maker and taker."""
+    base, _, rest = symbol.partition("/")
+    return Market(
+        symbol=symbol,
+        base=base or symbol,
+        quote=rest.partition(":")[0] or "USD",
+        price_step=STEP,
+        amount_step=STEP,
+        taker_fee=fee,
+        maker_fee=fee,
+    )
+
+
+class DemoSession:
+    """A replay through the real tree. ``open``, ``start``, ``wait`` until true, ``close``, then ``result``."""
+
+    def __init__(self, plan: DemoPlan, state: StateDir) -> None:
+        self.plan = plan
+        self.state = state
+        self._started_s = time.monotonic()
+        self._log: Log = logs.configure(state.logs)
+        self._market = paper_market(plan.symbol, plan.fee)
+        self._clock = MarketClock()
+        self._store = SqliteStore.open(state.store, clock=self._clock.now)
+        self._exchange = PaperExchange(
+            state.paper, self._market, cash=plan.cash, clock=self._clock, volume_share=plan.volume_share
+        )
+        self._feed = ReplayMarket(
+            plan.candles,
+            symbol=plan.symbol,
+            timeframe_s=plan.candles.timeframe_s,
+            exchange=self._exchange,
+            clock=self._clock,
+        )
+        decided = self._store.last_decision(plan.definition.name)
+        if decided is not None:
+            self._feed.catch_up(decided.bar_open)
+        self._first_bar = self._feed.position
+        self._rpc = MemoryRpc(_DEMO_BOT, monotonic=self._process_s, boot_id=state.boot_id)
+        self._board = Board(JsonLines(state.events))
+        self._stop_asked = threading.Event()
+        # Virtual time needs no pace of real time.
+        pace = None if plan.host == "simulator" else plan.bars_per_s
+        self._lockstep = LockStep(self._feed, bars_per_s=pace)
+        self._run_s: float | None = None
+        self._exit_code: int | None = None
+        self._final: Snapshot | None = None
+        self._result: dict[str, Any] = {}
+        self._host = self._lockstep.host = self._make_host()
+
+    @classmethod
+    def open(cls, plan: DemoPlan) -> DemoSession:
+        """Take the state directory and everything in it. Raises the failures of ``tbh.ports``."""
+        state = StateDir.open(plan.root)
+        try:
+            return cls(plan, state)
+        except BaseException:
+            state.close()
+            raise
+
+    # The tree
+
+    def _make_host(self) -> Any:
+        arguments: dict[str, Any] = {
+            "now": self._clock.now,
+            "seed": self.plan.seed,
+            "log": self._log_for,
+            "external": (Advance,),
+            "on_settled": self._lockstep.settled,
+        }
+        if self.plan.host == "threads":
+            return ThreadHost(self._tree(lambda _name, port: port), **arguments)
+        from tbh.runtime.simulate import Simulator  # noqa: PLC0415  # greenlet is an extra: a live bot has none
+
+        simulator: Simulator
+
+        def suspended(name: str, port: Any) -> Any:
+            return LatePort(lambda: simulator, port, name)
+
+        simulator = Simulator(self._tree(suspended), **arguments)
+        return simulator
+
+    def _tree(self, through: Callable[[str, Any], Any]) -> tuple[ChildSpec, ...]:
+        plan = self.plan
+        identity = BotIdentity(
+            bot_id=_DEMO_BOT,
+            bot_name="demo",
+            user_id="",
+            strategy=plan.definition.name,
+            mode="paper",
+            exchange="paper",
+            symbol=plan.symbol,
+            boot_id=self.state.boot_id,
+            run_id=self.state.boot_id,
+            version=__version__,
+            provider="local",
+            region="",
+            machine_id="",
+            polling_tier="fast_5s",
+            timeframe_s=plan.candles.timeframe_s,
+        )
+        parts = Parts(
+            identity=identity,
+            market=self._market,
+            new_strategy=lambda: DynamicStrategy(plan.definition),
+            feed=through("feed", self._feed),
+            exchange=through("exchange", self._exchange),
+            store=through("store", self._store),
+            rpc=through("rpc", self._rpc),
+            sink=self._board,
+            channels=(RpcNotices(self._rpc),),
+            limits=RiskLimits(),
+            cash=plan.cash,
+            previous_boot_id=self.state.previous_boot_id,
+            killed_locally=lambda: self.state.killed,
+            rss_mb=rss_mb,
+        )
+        return build_tree(parts)
+
+    def _process_s(self) -> float:
+        return float(self._host.monotonic())
+
+    def _log_for(self, name: str) -> Log:
+        return self._log.bind(actor=name)  # type: ignore[attr-defined,no-any-return]  # structlog's bound logger
+
+    # The life of a session
+
+    def start(self) -> None:
+        """Start the actors, and with them the market."""
+        self._started_s = time.monotonic()
+        self._host.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """True once the replay has ended, the tree has escalated, or a stop was asked for."""
+        deadline_s = time.monotonic() + timeout_s
+        if self.plan.host == "simulator":
+            self._host.run(for_s=1e6, done=lambda: self._over() or time.monotonic() > deadline_s)
+        else:
+            while not self._over() and (left_s := deadline_s - time.monotonic()) > 0:
+                self._host.escalated.wait(min(left_s, 0.02))
+        return self._over()
+
+    def _over(self) -> bool:
+        return self._lockstep.ended.is_set() or self._stop_asked.is_set() or self._host.escalation is not None
+
+    def request_stop(self) -> None:
+        """Ask for an ordered stop; safe in a signal handler."""
+        self._lockstep.hold()
+        self._stop_asked.set()
+
+    def close(self) -> int:
+        """Stop in order, or escalate first; the exit code. Everything on disk is closed afterwards."""
+        if self._exit_code is not None:
+            return self._exit_code
+        if self._run_s is None:
+            self._run_s = time.monotonic() - self._started_s
+        exit_code = 0
+        if self._host.escalation is not None:
+            exit_code = self._supervisor().escalate(*self._host.escalation, run=within)
+        left_behind = self._host.stop()
+        if left_behind:
+            self._log.warning("actors_left_behind", actors=left_behind)
+        self._exit_code = exit_code
+        self._final = self.snapshot()
+        self._result = self._report()
+        self._exchange.close()
+        self._store.close()
+        self._board.flush()
+        self.state.write_status({"phase": "CLOSED", "exit_code": exit_code, "bars": self._final.bar_index})
+        self.state.close()
+        return exit_code
+
+    def _supervisor(self) -> Supervisor:
+        return Supervisor(
+            bot_id=_DEMO_BOT,
+            boot_id=self.state.boot_id,
+            market=self._market,
+            policy=self.plan.policy,
+            outside=Outside(
+                exchange=lambda: Borrowed(self._exchange),  # type: ignore[arg-type,return-value]  # by delegation
+                rpc=lambda: self._rpc,
+                store=self._store.reader,
+                halt=self._host.halt,
+                drain=getattr(self._host, "wait_drained", lambda _name, _timeout_s: True),
+                now=self._clock.now,
+            ),
+            log=self._log,
+        )
+
+    # What people see
+
+    def snapshot(self) -> Snapshot:
+        """The session at a glance; cheap enough for several times a second."""
+        if self._final is not None:
+            return self._final
+        account = self._exchange.account_summary()
+        price = self._exchange.last_price
+        value = account.cash if price is None else account.cash + account.qty * price
+        unrealised = (price - account.entry_price) * account.qty if price is not None and account.entry_price else 0
+        elapsed_s = self._run_s or (time.monotonic() - self._started_s)
+        released = self._feed.position - self._first_bar
+        return Snapshot(
+            phase=self._phase(),
+            bar_index=self._feed.position,
+            bars_total=len(self.plan.candles),
+            bar_time=self._clock.now(),
+            price=price,
+            position_qty=account.qty,
+            entry_price=account.entry_price,
+            cash=account.cash,
+            equity=value,
+            realised_pnl=value - self.plan.cash - unrealised + account.fees_quote,
+            fees=account.fees_quote,
+            orders=order_counts(self._store.orders_by_status()),
+            fills=account.fills,
+            trades=self._board.trades,
+            gate=self._board.gate,
+            heartbeats=self._rpc.calls["heartbeat"],
+            health_flushes=self._rpc.calls["upsert_health"],
+            actors=actor_lines(self._host.cells),
+            bars_per_s=released / elapsed_s if elapsed_s > 0 else 0.0,
+            elapsed_s=elapsed_s,
+        )
+
+    def _phase(self) -> str:
+        if self._host.escalation is not None:
+            return "escalated"
+        if self._lockstep.ended.is_set():
+            return "ended"
+        return "stopping" if self._stop_asked.is_set() else "running"
+
+    def result(self) -> dict[str, Any]:
+        """What ``tbh demo --json`` prints; complete after ``close``."""
+        return dict(self._result)
+
+    def _report(self) -> dict[str, Any]:
+        plan = self.plan
+        report = result_of(
+            store=self._store,
+            market=self._market,
+            cash=plan.cash,
+            bot_id=_DEMO_BOT,
+            mark=self._exchange.last_price,
+            cells=self._host.cells,
+        )
+        bars = self._feed.position
+        seconds = self._run_s or 0.0
+        return {
+            "simulated": plan.simulated,
+            "strategy": plan.definition.name,
+            "symbol": plan.symbol,
+            "timeframe_s": plan.candles.timeframe_s,
+            "bars": bars,
+            "gaps": len(plan.candles.gaps),
+            **report,
+            "health_flushes": self._rpc.calls["upsert_health"],
+            "heartbeats": self._rpc.calls["heartbeat"],
+            "gate": list(self._board.gate),
+            "escalation": None if self._host.escalation is None else list(self._host.escalation),
+            "exit_code": self._exit_code,
+            "seconds": round(seconds, 3),
+            "bars_per_s": round((bars - self._first_bar) / seconds, 1) if seconds else 0.0,
+            "paths": {
+                "state": str(self.state.root),
+                "store": str(self.state.store),
+                "account": str(self.state.paper),
+                "events": str(self.state.events),
+                "log": str(self.state.logs),
+            },
+        }
+
+
+def rss_mb() -> float:
+    """Resident memory of this process, in MB."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6

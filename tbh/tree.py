@@ -1,0 +1,204 @@
+"""The tree of one bot: which actors there are, in which order they start, and how each is supervised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from tbh.actors.accountant import AccountantActor
+from tbh.actors.control_poller import ControlPollerActor
+from tbh.actors.feed import FeedActor
+from tbh.actors.gateway import GatewayActor
+from tbh.actors.health_reporter import HealthReporterActor
+from tbh.actors.identity import BotIdentity
+from tbh.actors.journaler import JournalerActor
+from tbh.actors.notifier import NotifierActor
+from tbh.actors.order_manager import OrderManagerActor
+from tbh.actors.position_syncer import PositionSyncerActor
+from tbh.actors.relay import RelayActor
+from tbh.actors.risk import RiskActor
+from tbh.actors.strategy import StrategyActor
+from tbh.actors.telemetry import TelemetryActor
+from tbh.actors.watchdog import WatchdogActor
+from tbh.domain.risk import RiskLimits
+from tbh.messages.market import Market
+from tbh.ports import Exchange, Feed, Notify, Rpc, Store, Telemetry
+from tbh.runtime.actor import Actor, Context
+from tbh.runtime.supervise import ChildSpec, OnExceeded, Policy
+from tbh.strategies.base import Strategy
+
+LOCAL_CALLS = {
+    "exchange": ("market", "last_seq", "arrival_window_s", "close"),
+    "feed": ("symbol", "timeframe_s"),
+    "store": ("reader", "close", "store_id"),
+    "rpc": (),
+}
+"""Calls that reach no outside world: a simulator makes them at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a tree is made of. ``new_strategy`` makes a fresh strategy for each incarnation; ``poll_s`` is the pause
+    between polls of feed and account (None: a lock-step replay moves them); ``flags`` are gate reasons that hold for
+    the whole session; ``stale_after_s`` None switches the staleness of data off (a replay's market stands still)."""
+
+    identity: BotIdentity
+    market: Market
+    new_strategy: Callable[[], Strategy]
+    feed: Feed
+    exchange: Exchange
+    store: Store
+    rpc: Rpc
+    sink: Telemetry
+    channels: Sequence[Notify]
+    limits: RiskLimits
+    cash: Decimal
+    flags: tuple[str, ...] = ()
+    poll_s: float | None = None
+    sync_s: float = 15.0
+    stale_after_s: float | None = None
+    lease_s: float = 30.0
+    lease_margin_s: float = 5.0
+    previous_boot_id: str | None = None
+    killed_locally: Callable[[], bool] = lambda: False
+    rss_mb: Callable[[], float] = lambda: 0.0
+    disable_failed_strategy: bool = False
+
+
+def build_tree(parts: Parts) -> tuple[ChildSpec, ...]:
+    """The children in start order; they stop in the reverse."""
+    foreground = _foreground(parts)
+    background = _background(parts)
+    order = (
+        *("journaler", "relay", "telemetry", "notifier", "health_reporter", "watchdog"),
+        *("gateway", "accountant", "position_syncer", "order_manager", "risk", "strategy", "feed", "control_poller"),
+    )
+    return tuple({**foreground, **background}[name] for name in order)
+
+
+def _spec(name: str, actor: type[Actor], factory: Callable[[Context], Actor], **more: Any) -> ChildSpec:
+    return ChildSpec(name=name, actor=actor, factory=factory, **more)
+
+
+def _foreground(parts: Parts) -> dict[str, ChildSpec]:
+    """The actors that a replay waits for: all through whose hands an order goes."""
+    store, identity, market = parts.store, parts.identity, parts.market
+    bot_id = identity.bot_id
+    exceeded = OnExceeded.DISABLE if parts.disable_failed_strategy else OnExceeded.ESCALATE
+    specs = [
+        _spec(
+            "journaler",
+            JournalerActor,
+            lambda ctx: JournalerActor(ctx, store=store, bot_id=bot_id),
+            stop_deadline_s=5.0,
+        ),
+        _spec(
+            "gateway",
+            GatewayActor,
+            lambda ctx: GatewayActor(ctx, exchange=parts.exchange, store=store.reader(), poll_s=parts.poll_s),
+            hung_after_s=45.0,
+        ),
+        _spec(
+            "accountant",
+            AccountantActor,
+            lambda ctx: AccountantActor(ctx, market=market, cash=parts.cash, bot_id=bot_id, store=store.reader()),
+        ),
+        _spec(
+            "position_syncer",
+            PositionSyncerActor,
+            lambda ctx: PositionSyncerActor(ctx, market=market, store=store.reader(), sync_s=parts.sync_s),
+        ),
+        _spec(
+            "order_manager",
+            OrderManagerActor,
+            lambda ctx: OrderManagerActor(
+                ctx, bot_id=bot_id, market=market, store=store.reader(), timeframe_s=identity.timeframe_s
+            ),
+        ),
+        _spec(
+            "risk",
+            RiskActor,
+            lambda ctx: RiskActor(
+                ctx,
+                market=market,
+                limits=parts.limits,
+                cash=parts.cash,
+                bot_id=bot_id,
+                store=store.reader(),
+                flags=parts.flags,
+            ),
+        ),
+        _spec(
+            "strategy",
+            StrategyActor,
+            lambda ctx: StrategyActor(ctx, strategy=parts.new_strategy(), feed=parts.feed, store=store.reader()),
+            policy=Policy(max_failures=3, max_failures_daily=20),
+            on_exceeded=exceeded,
+        ),
+        _spec("feed", FeedActor, lambda ctx: FeedActor(ctx, feed=parts.feed, poll_s=parts.poll_s)),
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+def _background(parts: Parts) -> dict[str, ChildSpec]:
+    """The actors that report, and must never keep an order waiting."""
+    identity, rpc = parts.identity, parts.rpc
+    specs = [
+        _spec(
+            "relay",
+            RelayActor,
+            lambda ctx: RelayActor(ctx, store=parts.store.reader(), rpc=rpc, store_id=parts.store.store_id),
+        ),
+        _spec(
+            "telemetry",
+            TelemetryActor,
+            lambda ctx: TelemetryActor(ctx, sink=parts.sink, identity=identity),
+            replaceable=True,
+        ),
+        _spec(
+            "notifier",
+            NotifierActor,
+            lambda ctx: NotifierActor(ctx, channels=parts.channels),
+            replaceable=True,
+        ),
+        _spec(
+            "health_reporter",
+            HealthReporterActor,
+            lambda ctx: HealthReporterActor(
+                ctx, rpc=rpc, identity=identity, tier=identity.polling_tier, rss_mb=parts.rss_mb
+            ),
+        ),
+        _spec(
+            "watchdog",
+            WatchdogActor,
+            lambda ctx: WatchdogActor(
+                ctx,
+                timeframe_s=identity.timeframe_s,
+                stale_after_s=parts.stale_after_s or 0.0,
+                check_s=5.0,
+                market_clock_live=parts.stale_after_s is not None,
+            ),
+        ),
+        _spec(
+            "control_poller",
+            ControlPollerActor,
+            lambda ctx: ControlPollerActor(
+                ctx,
+                rpc=rpc,
+                identity=identity,
+                tier_s=identity.tier_s,
+                lease_s=parts.lease_s,
+                margin_s=parts.lease_margin_s,
+                previous_boot_id=parts.previous_boot_id,
+                killed_locally=parts.killed_locally,
+                environment_killed="kill_switch" in parts.flags,
+            ),
+        ),
+    ]
+    return {spec.name: _in_background(spec) for spec in specs}
+
+
+def _in_background(spec: ChildSpec) -> ChildSpec:
+    return replace(spec, background=True)

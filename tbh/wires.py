@@ -1,0 +1,48 @@
+"""Small connections between parts that do not know each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tbh.ports import Exchange, Rpc
+from tbh.tree import LOCAL_CALLS
+
+
+class RpcNotices:
+    """People are told through the database: its notifications are what the platform shows them."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    def send(self, *, severity: str, kind: str, text: str, key: str) -> None:
+        self._rpc.notify(channel="in_app", payload={"severity": severity, "kind": kind, "text": text}, key=key)
+
+
+class Borrowed:
+    """The paper account lives in this process: an escalation uses it as it is, and leaves it open."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def close(self) -> None:
+        """Not ours to close."""
+
+
+class LatePort:
+    """A port whose simulator does not exist yet when the tree is described."""
+
+    def __init__(self, simulator: Callable[[], Any], target: Any, name: str) -> None:
+        self._simulator = simulator
+        self._target = target
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        value = getattr(self._target, method)
+        if method in LOCAL_CALLS[self._name] or not callable(value):
+            return value
+        simulator, name = self._simulator(), self._name
+        return lambda *args, **kwargs: simulator.call(name, method, lambda: value(*args, **kwargs))
