@@ -46,18 +46,28 @@ class LockStep:
     """Releases the market step by step, at most ``bars_per_s`` bars a second of real time (None: as fast as it goes).
 
     ``ended`` is set once the last bar has closed and everything that followed from it is done; ``hold`` stops the
-    releases, so that the tree comes to rest where it is.
+    releases, so that the tree comes to rest where it is. ``on_first`` is called before the first release.
     """
 
-    def __init__(self, market: Recording, *, bars_per_s: float | None) -> None:
+    def __init__(
+        self, market: Recording, *, bars_per_s: float | None, on_first: Callable[[], None] | None = None
+    ) -> None:
         self.ended = threading.Event()
+        self._on_first = on_first
         self.host: Driven | None = None
         self._market = market
         self._bars_per_s = bars_per_s
         self._first_bar = market.position
         self._started_s: float | None = None
         self._held = False
+        self._end_released = False
+        self._due_s = time.monotonic()
         self._turn = 0
+
+    @property
+    def stalled_s(self) -> float:
+        """For how long something has been under way without coming to rest, or to the next pause."""
+        return 0.0 if self._held or self.ended.is_set() else time.monotonic() - self._due_s
 
     def hold(self) -> None:
         """Release nothing more."""
@@ -69,12 +79,24 @@ class LockStep:
         if host is None or self._held or self.ended.is_set():
             return
         if self._market.ended:
-            self.ended.set()
+            self._release_end(host)
             return
         pause_s = self._pause_s(host)
+        self._due_s = time.monotonic() + max(pause_s, 0.0)
         if pause_s > 0:
             host.call_after(pause_s, host.look_again)
             return
+        self._turn += 1
+        if self._turn == 1 and self._on_first is not None:
+            self._on_first()
+        host.publish(Advance(turn=self._turn))
+
+    def _release_end(self, host: Driven) -> None:
+        """One more step lets the feed find out that there is nothing more, and say so; what follows from that ends it."""
+        if self._end_released:
+            self.ended.set()
+            return
+        self._end_released = True
         self._turn += 1
         host.publish(Advance(turn=self._turn))
 

@@ -33,6 +33,7 @@ from tbh.lockstep import LockStep
 from tbh.messages.market import Advance, Market
 from tbh.report import Board, Snapshot, actor_lines, order_counts, result_of
 from tbh.runtime.actor import Log
+from tbh.runtime.cell import Intercept
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.threads import ThreadHost
 from tbh.runtime.within import within
@@ -40,6 +41,9 @@ from tbh.strategies.definition import Definition
 from tbh.strategies.dynamic import DynamicStrategy
 from tbh.tree import Parts, build_tree
 from tbh.wires import Borrowed, LatePort, RpcNotices
+
+STALLED_AFTER_S = 20.0
+"""Longer than the longest wait for an answer (15 s), so that a lost one is found out by its owner first."""
 
 STEP = Decimal("0.00000001")
 _DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
@@ -82,8 +86,9 @@ def paper_market(symbol: str, fee: Decimal) -> Market:
 class DemoSession:
     """A replay through the real tree. ``open``, ``start``, ``wait`` until true, ``close``, then ``result``."""
 
-    def __init__(self, plan: DemoPlan, state: StateDir) -> None:
+    def __init__(self, plan: DemoPlan, state: StateDir, *, intercept: Intercept | None = None) -> None:
         self.plan = plan
+        self._intercept = intercept
         self.state = state
         self._started_s = time.monotonic()
         self._log: Log = logs.configure(state.logs)
@@ -109,19 +114,21 @@ class DemoSession:
         self._stop_asked = threading.Event()
         # Virtual time needs no pace of real time.
         pace = None if plan.host == "simulator" else plan.bars_per_s
-        self._lockstep = LockStep(self._feed, bars_per_s=pace)
+        self._lockstep = LockStep(self._feed, bars_per_s=pace, on_first=self._trading)
         self._run_s: float | None = None
         self._exit_code: int | None = None
         self._final: Snapshot | None = None
         self._result: dict[str, Any] = {}
+        self._trading_after_s: float | None = None
         self._host = self._lockstep.host = self._make_host()
 
     @classmethod
-    def open(cls, plan: DemoPlan) -> DemoSession:
-        """Take the state directory and everything in it. Raises the failures of ``tbh.ports``."""
+    def open(cls, plan: DemoPlan, *, intercept: Intercept | None = None) -> DemoSession:
+        """Take the state directory and everything in it. Raises the failures of ``tbh.ports``. ``intercept`` is called
+        before each delivery and may raise, which is then the actor's failure (fault campaigns)."""
         state = StateDir.open(plan.root)
         try:
-            return cls(plan, state)
+            return cls(plan, state, intercept=intercept)
         except BaseException:
             state.close()
             raise
@@ -134,6 +141,7 @@ class DemoSession:
             "seed": self.plan.seed,
             "log": self._log_for,
             "external": (Advance,),
+            "intercept": self._intercept,
             "on_settled": self._lockstep.settled,
         }
         if self.plan.host == "threads":
@@ -191,6 +199,10 @@ class DemoSession:
     def _log_for(self, name: str) -> Log:
         return self._log.bind(actor=name)  # type: ignore[attr-defined,no-any-return]  # structlog's bound logger
 
+    def _trading(self) -> None:
+        self._trading_after_s = process_age_s()
+        self._log.info("trading", after_s=self._trading_after_s, bar=self._feed.position)
+
     # The life of a session
 
     def start(self) -> None:
@@ -206,7 +218,15 @@ class DemoSession:
         else:
             while not self._over() and (left_s := deadline_s - time.monotonic()) > 0:
                 self._host.escalated.wait(min(left_s, 0.02))
+                self._check_stall()
         return self._over()
+
+    def _check_stall(self) -> None:
+        """A market that stands still although nobody holds it waits for something that does not come."""
+        if self._lockstep.stalled_s > STALLED_AFTER_S:
+            gate = ", ".join(self._board.gate) or "open"
+            reason = f"nothing moved for {STALLED_AFTER_S:g} s at bar {self._feed.position} (gate: {gate})"
+            self._host.escalate("replay", reason, 70)
 
     def _over(self) -> bool:
         return self._lockstep.ended.is_set() or self._stop_asked.is_set() or self._host.escalation is not None
@@ -245,7 +265,7 @@ class DemoSession:
             market=self._market,
             policy=self.plan.policy,
             outside=Outside(
-                exchange=lambda: Borrowed(self._exchange),  # type: ignore[arg-type,return-value]  # by delegation
+                exchange=lambda: Borrowed(self._exchange),
                 rpc=lambda: self._rpc,
                 store=self._store.reader,
                 halt=self._host.halt,
@@ -326,6 +346,7 @@ class DemoSession:
             "gate": list(self._board.gate),
             "escalation": None if self._host.escalation is None else list(self._host.escalation),
             "exit_code": self._exit_code,
+            "trading_after_s": self._trading_after_s,
             "seconds": round(seconds, 3),
             "bars_per_s": round((bars - self._first_bar) / seconds, 1) if seconds else 0.0,
             "paths": {
@@ -342,3 +363,9 @@ def rss_mb() -> float:
     """Resident memory of this process, in MB."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started, to the kernel's clock tick (10 ms)."""
+    started = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK"), 3)

@@ -41,9 +41,7 @@ class _Beat(Timer):
 
 @message
 class _Deadline(Timer):
-    """The lease ends now, unless it was renewed meanwhile."""
-
-    deadline_s: float
+    """The lease ends now."""
 
 
 @message
@@ -88,6 +86,7 @@ class ControlPollerActor(Actor):
         self._environment_killed = environment_killed
         self._epoch: int | None = None
         self._lease_word: Fact | None = None
+        self._deadline_timer = 0
         self._controls = _UNKNOWN_CONTROLS
         self._newest_version = 0
         self._told: ControlsChanged | None = None
@@ -122,16 +121,18 @@ class ControlPollerActor(Actor):
     def _renewed(self, lease: Lease, sent_s: float) -> None:
         deadline_s = sent_s + min(self._lease_s, lease.expires_in_s) - self._margin_s
         self._tell_lease(LeaseRenewed(epoch=lease.epoch, deadline_s=deadline_s, renewals=lease.renewals))
-        self.ctx.after(max(deadline_s - self.ctx.monotonic(), 0.0), _Deadline(deadline_s=deadline_s))
+        self.ctx.cancel(self._deadline_timer)
+        self._deadline_timer = self.ctx.after(max(deadline_s - self.ctx.monotonic(), 0.0), _Deadline())
 
     def _tell_lease(self, word: Fact) -> None:
         self._lease_word = word
         self.ctx.send(word)
 
     @receive
-    def on_deadline(self, timer: _Deadline) -> None:
+    def on_deadline(self, _: _Deadline) -> None:
         word = self._lease_word
-        if isinstance(word, LeaseRenewed) and word.deadline_s <= timer.deadline_s:
+        # A renewal may have been answered while this timer already stood in the mailbox.
+        if isinstance(word, LeaseRenewed) and word.deadline_s <= self.ctx.monotonic():
             self.ctx.log.warning("lease_lapsed", epoch=word.epoch)
             self._tell_lease(LeaseLapsed(epoch=word.epoch))
 

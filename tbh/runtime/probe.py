@@ -1,9 +1,9 @@
 """The probe host: one actor in a test, its mailbox simulated and its clocks moved by hand.
 
-    probe = Probe(Journaler, lambda ctx: Journaler(ctx, store=store))
-    probe.tell(OrderDrafted(order=order))
-    assert probe.take() == [Recorded(...)]
-    probe.advance(5)
+probe = Probe(Journaler, lambda ctx: Journaler(ctx, store=store))
+probe.tell(OrderDrafted(order=order))
+assert probe.take() == [Recorded(...)]
+probe.advance(5)
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 from tbh.messages.base import Message
 from tbh.messages.system import DeadLettered, Halt, Restarted, Stop, Urgent
 from tbh.runtime.actor import Actor, Context, Log, NullLog
-from tbh.runtime.cell import Cell, Intercept
-from tbh.runtime.mailbox import Envelope
+from tbh.runtime.cell import Cell
+from tbh.runtime.host import Intercept
+from tbh.runtime.mailbox import Envelope, MailboxFull
 from tbh.runtime.supervise import ChildSpec, Policy
 
 _A = TypeVar("_A", bound=Actor)
@@ -64,8 +65,8 @@ class Probe:
             envelope = Envelope(next(self._seq), "probe", self.cell.name, 0, message)
             if isinstance(message, Urgent):
                 self.cell.mailbox.offer_urgent(envelope)
-            elif not self.cell.mailbox.offer(envelope):
-                self.escalation = self.escalation or (self.cell.name, "mailbox full", 70)
+            else:
+                self._offer(envelope)
             self._pump()
 
     def advance(self, seconds: float, *, market: bool = True) -> None:
@@ -80,7 +81,8 @@ class Probe:
             if isinstance(envelope.message, Urgent):
                 self.cell.mailbox.offer_urgent(envelope)
             else:
-                self.cell.mailbox.offer(envelope)
+                self._offer(envelope)
+            slot[0] = None
             self._pump()
         self._move(end_s - self._process_s, market)
 
@@ -163,6 +165,13 @@ class Probe:
 
     def log_for(self, name: str) -> Log:
         return self._log
+
+    def _offer(self, envelope: Envelope) -> None:
+        try:
+            self.cell.mailbox.offer(envelope)
+        except MailboxFull:
+            self.escalate(self.cell.name, f"mailbox full ({self.cell.spec.max_waiting})", 70)
+            self.cell.set_aside(envelope, "mailbox full")
 
     def _pump(self) -> None:
         while (envelope := self.cell.mailbox.take()) is not None:

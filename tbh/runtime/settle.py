@@ -42,7 +42,7 @@ class Settling:
                 if seq != self._acted_at and self._settled() and seq == self.last_seq:
                     self._acted_at = seq
                     self._act()
-            except Exception as fault:  # noqa: BLE001 - the thread is an actor's, which has no part in it
+            except BaseException as fault:  # noqa: BLE001 - the thread is an actor's, which has no part in it
                 self._on_error(fault)
             finally:
                 self._looking.release()

@@ -64,7 +64,7 @@ class FailureWindow:
         self._daily: deque[float] = deque(maxlen=policy.max_failures_daily + 1)
 
     def record(self, now_s: float) -> float | None:
-        """Count a failure at ``now_s`` (process clock): the back-off in seconds, or None when the policy is exceeded."""
+        """Count a failure at ``now_s`` (process clock): the back-off in seconds; None when the policy is exceeded."""
         policy = self._policy
         for window, span_s in ((self._short, policy.window_s), (self._daily, _DAY_S)):
             while window and now_s - window[0] >= span_s:

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 
+COMPACT_MIN = 1_024
+
 
 class TimerToken:
-    """A pending call; ``cancel`` makes it a no-op (its heap entry is dropped when due)."""
+    """A pending call; ``cancel`` makes it a no-op. Its heap entry goes when due, or when dead entries pile up."""
 
     __slots__ = ("act",)
 
@@ -28,6 +30,7 @@ class TimerWheel:
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self._heap: list[tuple[float, int, TimerToken]] = []
         self._count = itertools.count()
+        self._compact_at = COMPACT_MIN
         self._ready = threading.Condition(threading.Lock())
         self._stopping = False
         self._on_error = on_error
@@ -41,6 +44,10 @@ class TimerWheel:
         token = TimerToken(act)
         due_s = time.monotonic() + max(delay_s, 0.0)
         with self._ready:
+            if len(self._heap) >= self._compact_at:
+                self._heap = [entry for entry in self._heap if entry[2].act is not None]
+                heapq.heapify(self._heap)
+                self._compact_at = max(COMPACT_MIN, 2 * len(self._heap))
             heapq.heappush(self._heap, (due_s, next(self._count), token))
             if self._heap[0][2] is token:  # waking the thread for a later call would only cost a switch
                 self._ready.notify()

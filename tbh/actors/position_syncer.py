@@ -1,0 +1,213 @@
+"""The position syncer: does the exchange hold what the book says?
+
+A snapshot counts only if it and the book speak of the same instant. Account events and snapshots come from one sender,
+in order, so this actor knows by itself which events came before a snapshot; and the book says which fill it has taken
+last. What does not count, or disagrees for the first time, is asked again soon, a few times, and then at the usual time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tbh.actors.journaler import ACCOUNT_SEQ
+from tbh.domain.money import ZERO, plain
+from tbh.domain.reconcile import Reconciler, SyncVerdict
+from tbh.messages.account import (
+    AccountQueryFailed,
+    AccountResynced,
+    AccountSnapshot,
+    PositionChanged,
+    PositionSynced,
+    QueryAccount,
+    ResyncAccount,
+    SyncStatus,
+)
+from tbh.messages.base import Timer, message
+from tbh.messages.health import Notice, Severity
+from tbh.messages.market import Market
+from tbh.messages.orders import Fill, OrderCanceled, OrderExpired
+from tbh.ports import StoreReader
+from tbh.runtime.actor import Actor, Context, receive
+
+REPEAT_S: Final = 15.0
+"""Longer than the gateway's own time-out, so that a slow answer is not asked for twice."""
+
+RESYNC_EVERY_S: Final = 1.0
+AGAIN_S: Final = 0.2
+TRIES_MAX: Final = 5
+"""Questions in a row that may end without a belief before the next one waits for its time."""
+
+_QUERY = "account"
+_RESYNC = "resync"
+
+
+@message
+class _SyncTime(Timer):
+    """The usual time to compare."""
+
+
+@message
+class _AskAgain(Timer):
+    """The last answer settled nothing."""
+
+
+class PositionSyncerActor(Actor):
+    """Compares one symbol after every change of the position, and each ``sync_s`` seconds of process time.
+
+    It tells what is believed, or once that nothing is, and repairs nothing: a mismatch calls people once.
+    """
+
+    sends = (QueryAccount, PositionSynced, Notice, ResyncAccount)
+
+    def __init__(self, ctx: Context, *, market: Market, store: StoreReader, sync_s: float) -> None:
+        super().__init__(ctx)
+        self._symbol = market.symbol
+        self._reconciler = Reconciler(market.symbol, market.amount_step, dust=market.amount_min or ZERO)
+        self._book: PositionChanged | None = None
+        fills = store.fills()
+        self._fill_seq = fills[-1].seq if fills else 0
+        self._heard_seq = 0
+        self._request_id = ""
+        self._asked = 0
+        self._asked_s = 0.0
+        self._moved_meanwhile = False
+        self._tries = 0
+        self._told = SyncStatus.OK
+        after = int(store.meta(ACCOUNT_SEQ) or 0)
+        ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=RESYNC_EVERY_S)
+        ctx.every(sync_s, _SyncTime())
+
+    # The book, and what the exchange did
+
+    @receive
+    def on_position_changed(self, changed: PositionChanged) -> None:
+        if changed.symbol == self._symbol and (self._book is None or changed.seq >= self._book.seq):
+            self._book = changed
+            self._tries = 0
+            self._ask()
+
+    @receive
+    def on_fill(self, fill: Fill) -> None:
+        if fill.symbol == self._symbol:
+            self._fill_seq = max(self._fill_seq, fill.seq)
+        self._hear(fill.seq)
+
+    @receive
+    def on_canceled(self, canceled: OrderCanceled) -> None:
+        self._hear(canceled.seq)
+
+    @receive
+    def on_expired(self, expired: OrderExpired) -> None:
+        self._hear(expired.seq)
+
+    @receive
+    def on_resynced(self, resynced: AccountResynced) -> None:
+        self._hear(resynced.seq)
+        if resynced.requester == self.ctx.name and self.ctx.answered(_RESYNC):
+            self._ask()
+
+    def _hear(self, seq: int) -> None:
+        self._heard_seq = max(self._heard_seq, seq)
+
+    # Questions
+
+    @receive
+    def on_sync_time(self, _: _SyncTime) -> None:
+        self._tries = 0
+        self._ask()
+
+    @receive
+    def on_ask_again(self, _: _AskAgain) -> None:
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a snapshot, unless the book is not known yet. One question is open at a time."""
+        if self._book is None:
+            return
+        if self.ctx.asking(_QUERY):
+            self._moved_meanwhile = True
+            return
+        self._asked += 1
+        self._request_id = f"{self.ctx.name}:{self.ctx.incarnation}:{self._asked}"
+        self._asked_s = self.ctx.monotonic()
+        query = QueryAccount(request_id=self._request_id, symbol=self._symbol)
+        self.ctx.keep_asking(_QUERY, query, every_s=REPEAT_S)
+
+    def _is_answer(self, request_id: str) -> bool:
+        return request_id == self._request_id and self.ctx.answered(_QUERY)
+
+    # Answers
+
+    @receive
+    def on_snapshot(self, snapshot: AccountSnapshot) -> None:
+        book = self._book
+        if book is None or not self._is_answer(snapshot.request_id):
+            return
+        # The book's own seq stands at its last fill; later events change no position. So it speaks of the snapshot's
+        # instant if it has taken every fill that was told before it.
+        level = self._heard_seq == snapshot.seq_after and book.seq >= self._fill_seq
+        book_qty = ZERO if book.position is None else book.position.qty
+        verdict = self._reconciler.judge(snapshot, book_qty, snapshot.seq_after if level else -1)
+        believed = verdict.counts and not verdict.suspected
+        if believed:
+            self._believe(verdict, snapshot)
+        self._follow_up(settled=believed)
+
+    @receive
+    def on_query_failed(self, failed: AccountQueryFailed) -> None:
+        if not self._is_answer(failed.request_id):
+            return
+        self.ctx.log.warning("account_query_failed", reason=failed.reason)
+        self._follow_up(settled=False)
+
+    def _follow_up(self, *, settled: bool) -> None:
+        self._tries = 0 if settled else self._tries + 1
+        if self._moved_meanwhile:
+            self._moved_meanwhile = False
+            self._ask()
+        elif 0 < self._tries < TRIES_MAX:
+            self.ctx.after(AGAIN_S, _AskAgain())
+        elif self._tries and self._told is not SyncStatus.UNKNOWN:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Say that nothing is known; what was believed before is neither confirmed nor taken back."""
+        book = self._book
+        self._told = SyncStatus.UNKNOWN
+        self.ctx.send(
+            PositionSynced(
+                symbol=self._symbol,
+                status=SyncStatus.UNKNOWN,
+                book_qty=ZERO if book is None or book.position is None else book.position.qty,
+                exchange_qty=None,
+                at=self.ctx.now(),
+                reconcile_ms=(self.ctx.monotonic() - self._asked_s) * 1000,
+            )
+        )
+
+    def _believe(self, verdict: SyncVerdict, snapshot: AccountSnapshot) -> None:
+        synced = PositionSynced(
+            symbol=self._symbol,
+            status=verdict.status,
+            book_qty=verdict.book_qty,
+            exchange_qty=verdict.exchange_qty,
+            at=snapshot.at,
+            reconcile_ms=(self.ctx.monotonic() - self._asked_s) * 1000,
+        )
+        self.ctx.send(synced)
+        if synced.status is not SyncStatus.OK and self._told is not synced.status:
+            self._call_people(synced)
+        self._told = synced.status
+
+    def _call_people(self, synced: PositionSynced) -> None:
+        book, exchange = plain(synced.book_qty), plain(synced.exchange_qty or ZERO)
+        self.ctx.log.error("position_mismatch", status=synced.status.value, book=book, exchange=exchange)
+        self.ctx.send(
+            Notice(
+                key=f"position:{self._symbol}:{synced.status}:{synced.at.isoformat()}",
+                severity=Severity.CRITICAL,
+                kind="position_mismatch",
+                text=f"{self._symbol}: the book says {book}, the exchange {exchange}; entries are closed until both "
+                "agree or an operator adopts the exchange's",
+            )
+        )

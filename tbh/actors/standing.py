@@ -1,0 +1,162 @@
+"""How the account stands, as risk sees it: fills, orders, and what it has approved but has not seen as an order yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final
+
+from tbh.domain.accounting import Account
+from tbh.domain.blotter import Blotter
+from tbh.domain.book import Book
+from tbh.domain.order import draft, is_terminal
+from tbh.domain.risk import Standing
+from tbh.messages.account import Position
+from tbh.messages.market import Market
+from tbh.messages.orders import Approved, Fill, Order, OrderState, OrderStatus, OrderType, Purpose, Side
+from tbh.messages.strategy import Proposal, Refused
+from tbh.ports import StoreReader
+
+REMEMBERED_MAX: Final = 1_000
+DAYS_KEPT: Final = 3
+
+
+class Approvals:
+    """Verdicts by proposal, the newest ``REMEMBERED_MAX``, and the approvals that no order is known of yet.
+
+    An approved entry may become an order until it expires. An approved exit is under way until there is word of it.
+    """
+
+    def __init__(self) -> None:
+        self._verdicts: dict[str, Approved | Refused] = {}
+        self._under_way: dict[str, Approved] = {}
+
+    def remember(self, verdict: Approved | Refused, *, served: bool = False) -> None:
+        """Keep a verdict. ``served``: its order is known already, so that nothing of it is under way here.
+
+        A refusal after an approval leaves that under way: its order may have been drafted in between.
+        """
+        self._verdicts.pop(verdict.proposal_id, None)
+        self._verdicts[verdict.proposal_id] = verdict
+        if len(self._verdicts) > REMEMBERED_MAX:
+            oldest = next(iter(self._verdicts))
+            del self._verdicts[oldest]
+            self._under_way.pop(oldest, None)
+        if isinstance(verdict, Approved) and not served:
+            self._under_way[verdict.proposal_id] = verdict
+
+    def verdict(self, proposal_id: str) -> Approved | Refused | None:
+        return self._verdicts.get(proposal_id)
+
+    def done(self, proposal_id: str) -> None:
+        """There is word of it: an order, or that there will be none."""
+        self._under_way.pop(proposal_id, None)
+
+    def under_way(self, proposal: Proposal, now: datetime) -> list[Approved]:
+        """What else may still become an order when ``proposal`` is judged at market time ``now``."""
+        for proposal_id, approved in list(self._under_way.items()):
+            if approved.expires_at is not None and now > approved.expires_at:
+                del self._under_way[proposal_id]
+        return [one for one in self._under_way.values() if one.proposal_id != proposal.proposal_id]
+
+
+class AccountView:
+    """One symbol's account, position and orders, rebuilt from the store and kept by facts. Owned by one actor."""
+
+    def __init__(self, market: Market, *, cash: Decimal, store: StoreReader) -> None:
+        self._market = market
+        self._store = store
+        self._account = Account(cash, market.symbol, market.base, market.quote)
+        self._book = Book(market.symbol)
+        self._blotter = Blotter()
+        self._entries: dict[date, set[str]] = {}
+        for state in store.orders():
+            self.order(state)
+        self._unconfirmed = {state.order.client_order_id for state in self._blotter.open}
+        for fill in store.fills():
+            self.fill(fill)
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether the fate of some order is unknown."""
+        return any(state.status is OrderStatus.UNKNOWN for state in self._blotter.open)
+
+    def served_by(self, proposal_id: str) -> Order | None:
+        """The newest order that serves the proposal."""
+        attempts = self._blotter.attempts(proposal_id)
+        return attempts[-1].order if attempts else None
+
+    def fill(self, fill: Fill) -> None:
+        """Take a fill, once. What it was for makes no difference to money and quantity."""
+        self._account.apply(fill, Purpose.MANUAL)
+        self._book.apply(fill, order=None, base=self._market.base, quote=self._market.quote)
+
+    def order(self, state: OrderState) -> None:
+        """Take an order's state, unless a newer one is known."""
+        order = state.order
+        known = self._blotter.get(order.client_order_id)
+        if known is not None and known.version > state.version:
+            return
+        self._blotter.put(state)
+        if order.purpose.increases_risk:
+            entries = self._entries.setdefault(order.bar_open.date(), set())
+            if state.filled_qty or not is_terminal(state.status):
+                entries.add(order.intent_id)
+            else:
+                entries.discard(order.intent_id)
+            while len(self._entries) > DAYS_KEPT:
+                del self._entries[min(self._entries)]
+
+    def confirm(self, client_order_id: str) -> None:
+        """The order manager has spoken of this order: what the store says of it is old."""
+        self._unconfirmed.discard(client_order_id)
+
+    def refresh(self) -> None:
+        """Read again the open orders of which only the store has spoken, for their end may not have been on disk yet."""
+        for client_order_id in list(self._unconfirmed):
+            state = self._store.order(client_order_id)
+            if state is not None:
+                self.order(state)
+                if is_terminal(state.status):
+                    self._unconfirmed.discard(client_order_id)
+
+    def standing(self, proposal: Proposal, under_way: Sequence[Approved]) -> Standing:
+        """What ``tbh.domain.risk.judge`` needs to know, with approvals under way counted as orders."""
+        position = self._book.position
+        drafts = [_as_draft(approved) for approved in under_way if approved.purpose.increases_risk]
+        day = proposal.bar_open.date()
+        entries = self._entries.get(day, set()) | {
+            state.order.intent_id for state in drafts if state.order.bar_open.date() == day
+        }
+        exits = [approved.order_side for approved in under_way if approved.purpose is Purpose.EXIT]
+        exits += [state.order.side for state in self._blotter.open if state.order.purpose is Purpose.EXIT]
+        return Standing(
+            equity=self._account.equity(proposal.reference_price),
+            position=position,
+            open_orders=self._blotter.open + drafts,
+            trades_today=len(entries - {proposal.proposal_id}),
+            exit_approved=position is not None and _closing(position) in exits,
+        )
+
+
+def _closing(position: Position) -> Side:
+    return Side.SELL if position.qty > 0 else Side.BUY
+
+
+def _as_draft(approved: Approved) -> OrderState:
+    order = Order(
+        client_order_id=f"approved {approved.proposal_id}",
+        intent_id=approved.proposal_id,
+        symbol=approved.symbol,
+        side=approved.order_side,
+        type=OrderType.MARKET,
+        qty=approved.qty,
+        purpose=approved.purpose,
+        strategy=approved.strategy,
+        bar_open=approved.bar_open,
+        layer=approved.layer,
+        created_at=approved.bar_open,
+        expires_at=approved.expires_at,
+    )
+    return draft(order, approved.bar_open)

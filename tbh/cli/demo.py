@@ -1,0 +1,119 @@
+"""``tbh demo``: a bot on the paper exchange, watched while it trades."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tbh.cli.demo_plan import plan_of
+from tbh.cli.demo_view import JsonView, Opening, PlainView, View
+from tbh.infra.statedir import StatePaths
+from tbh.session import DemoPlan, DemoSession
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo to the end of the market, or until a signal asks it to stop; the session's exit code."""
+    watched = sys.stdout.isatty() and not args.json
+    with stop_signals() as stop:
+        plan = plan_of(args, watched=watched)
+        gap_warning = plan.candles.gap_warning()
+        if gap_warning is not None:
+            print(f"tbh: warning: {gap_warning}", file=sys.stderr)
+        resumed = StatePaths(plan.root).store.exists()
+        session = DemoSession.open(plan)
+        args.log_dir = session.state.logs
+        view = _view(args, watched=watched)
+        exit_code = _watch(session, view, stop, _opening(plan, session, resumed=resumed))
+    view.end(session.snapshot(), session.result())
+    escalation = session.result()["escalation"]
+    if escalation is not None:
+        actor, reason, _ = escalation
+        why = " ".join(str(reason).split())
+        print(f"tbh: the bot stopped itself: {actor}: {why}; see {session.state.logs}", file=sys.stderr)
+    return exit_code
+
+
+class Stop:
+    """Whether a signal has asked for the end, and who is told of it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._tell: Callable[[], None] | None = None
+
+    def tell(self, whom: Callable[[], None]) -> None:
+        """Call ``whom`` when a signal comes, or now when it has come already."""
+        self._tell = whom
+        if self.asked:
+            whom()
+
+    def ask(self) -> None:
+        self.asked = True
+        if self._tell is not None:
+            self._tell()
+
+
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """SIGINT and SIGTERM ask for an ordered stop; a second SIGINT ends the process at once, as a kill would."""
+    stop = Stop()
+    former = {}
+
+    def asked(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        stop.ask()
+
+    # Only the main thread may handle signals; a test that calls the command elsewhere goes without.
+    numbers = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    for number in numbers:
+        former[number] = signal.signal(number, asked)
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _watch(session: DemoSession, view: View, stop: Stop, opening: Opening) -> int:
+    """Start the session and show it until it is over. Whatever the view does, the session is closed in order."""
+    try:
+        stop.tell(session.request_stop)
+        session.start()
+        with view.watching(opening):
+            while not session.wait(view.period_s):
+                view.show(session.snapshot())
+            view.show(session.snapshot())
+    finally:
+        exit_code = session.close()
+    return exit_code
+
+
+def _opening(plan: DemoPlan, session: DemoSession, *, resumed: bool) -> Opening:
+    return Opening(
+        market=f"simulated market, seed {plan.seed}" if plan.simulated else plan.candles.name,
+        simulated=plan.simulated,
+        symbol=plan.symbol,
+        timeframe=plan.definition.timeframe,
+        strategy=plan.definition.name,
+        cash=plan.cash,
+        bars=len(plan.candles),
+        state=str(session.state.root),
+        resumed_at=session.snapshot().bar_index if resumed else None,
+    )
+
+
+def _view(args: argparse.Namespace, *, watched: bool) -> View:
+    if args.json:
+        return JsonView()
+    if watched:
+        from tbh.cli.demo_table import TableView  # noqa: PLC0415 - rich is for terminals only
+
+        return TableView()
+    return PlainView()

@@ -1,0 +1,68 @@
+"""``tbh strategy``: the shape of a definition, and whether a file has it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tbh.cli.parser import EXIT_CONFIGURATION, CommandError
+from tbh.strategies.definition import MAX_BYTES, Definition, DefinitionError, json_schema, parse_definition
+
+
+def run_schema(args: argparse.Namespace) -> int:
+    """Print the JSON schema."""
+    print(json.dumps(json_schema(), indent=None if args.json else 2))
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Say whether a definition is sound; 78 when it is not."""
+    try:
+        definition = parse_definition(read_text(args.file))
+    except DefinitionError as error:
+        if args.json:
+            problems = [{"path": each.path, "message": each.message} for each in error.problems]
+            print(json.dumps({"ok": False, "problems": problems}))
+        else:
+            for problem in error.problems:
+                print(f"{args.file}: {problem}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    facts = {
+        "ok": True,
+        "problems": [],
+        "name": definition.name,
+        "timeframe": definition.timeframe,
+        "indicators": len(definition.indicators),
+        "fingerprint": definition.fingerprint(),
+    }
+    if args.json:
+        print(json.dumps(facts))
+    else:
+        print(f"{args.file}: sound: {definition.name}, {definition.timeframe}, {facts['indicators']} indicator(s)")
+        print(f"fingerprint {facts['fingerprint']}")
+    return 0
+
+
+def load_definition(file: Path) -> Definition:
+    """The definition in ``file``. CommandError, one line with the first problem, when it is refused."""
+    try:
+        return parse_definition(read_text(file))
+    except DefinitionError as error:
+        first, *others = error.problems
+        more = f" ({len(others)} more: tbh strategy check {file})" if others else ""
+        raise CommandError(f"{file}: {first}{more}") from error
+
+
+def read_text(file: Path) -> bytes:
+    """The bytes of a definition. CommandError when there is none to read."""
+    try:
+        if file.is_dir():
+            raise CommandError(f"{file}: is a folder; name a strategy file in it (.json)")
+        with file.open("rb") as source:
+            return source.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise CommandError(f"{file}: no such strategy file; check the path") from error
+    except OSError as error:
+        raise CommandError(f"{file}: can't be read ({error.strerror}); check the file and its rights") from error

@@ -1,0 +1,181 @@
+"""A tree of actors in virtual time: deliveries, timers, starts. What runs it is in ``simulate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from tbh.messages.base import Message
+from tbh.messages.system import Urgent
+from tbh.runtime.actor import Log
+from tbh.runtime.cell import Cell
+from tbh.runtime.deliveries import DeliveryHash
+from tbh.runtime.host import Intercept
+from tbh.runtime.hosting import TreeHost
+from tbh.runtime.mailbox import Envelope, MailboxFull
+from tbh.runtime.supervise import ChildSpec
+from tbh.runtime.timeline import NS, Timeline
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Sim:
+    """A cell in the simulator: ``ident`` is its number in the hash, ``last_key`` orders each sender's messages."""
+
+    __slots__ = ("awaited", "cell", "ident", "last_key")
+
+    def __init__(self, cell: Cell, ident: int) -> None:
+        self.cell = cell
+        self.ident = ident
+        self.awaited = not cell.spec.background
+        self.last_key: dict[str, int] = {}
+
+
+class VirtualTree(TreeHost):
+    """The part of the simulator that needs no greenlets. ``messages`` counts the deliveries."""
+
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        *,
+        now: Callable[[], datetime] | None,
+        seed: int | str,
+        log: Callable[[str], Log] | None,
+        external: Iterable[type[Message]],
+        on_settled: Callable[[], None] | None,
+        intercept: Intercept | None,
+        deep: bool,
+        trace: Callable[[int, Envelope], None] | None,
+    ) -> None:
+        super().__init__(
+            specs,
+            now=now or self._virtual_now,
+            seed=seed,
+            log=log,
+            external=external,
+            on_settled=on_settled,
+            intercept=intercept,
+        )
+        self.messages = 0
+        self._trace = trace
+        self._time = Timeline(seed)
+        self._seq = 0
+        self._pending = 0
+        self._settled_at = -1
+        self._hash = DeliveryHash(deep)
+        self._sims = {spec.name: Sim(Cell(spec, self), i) for i, spec in enumerate(self.specs)}
+        self._awaited = tuple(sim for sim in self._sims.values() if sim.awaited)
+        self._routes = {kind: tuple(self._sims[name] for name in names) for kind, names in self.prove_wiring().items()}
+
+    def start(self) -> None:
+        """Schedule the start of the children; they start when ``run`` does, each when the one before has started."""
+        self._time.after(0, self._start_cells, list(self._sims.values()))
+
+    def _start_cells(self, sims: list[Sim]) -> None:
+        if not sims:
+            return
+        cell = sims[0].cell
+        cell.busy = True
+        cell.start()
+        cell.busy = False
+        self._pump(sims[0])
+        self._time.after(1_000, self._start_cells, sims[1:])
+
+    def _arrive(self, sim: Sim, envelope: Envelope) -> None:
+        self._hash.add(self._time.now_ns, sim.ident, envelope)
+        if self._trace is not None:
+            self._trace(self._time.now_ns, envelope)
+        self.messages += 1
+        cell = sim.cell
+        mailbox = cell.mailbox
+        if not cell.busy and not mailbox.suspended and mailbox.idle:
+            cell.busy = True
+            cell.handle(envelope)
+            cell.busy = False
+        elif isinstance(envelope.message, Urgent):
+            mailbox.offer_urgent(envelope)
+        else:
+            try:
+                mailbox.offer(envelope)
+            except MailboxFull:
+                self.overflowed(cell, envelope)
+        if not mailbox.idle:
+            self._pump(sim)
+
+    def _pump(self, sim: Sim) -> None:
+        cell = sim.cell
+        while not cell.busy and (envelope := cell.mailbox.take()) is not None:
+            cell.busy = True
+            cell.handle(envelope)
+            cell.busy = False
+
+    def _look(self, on_settled: Callable[[], None]) -> None:
+        if self._seq != self._settled_at and all(sim.cell.settled for sim in self._awaited):
+            self._settled_at = self._seq
+            on_settled()
+
+    # ------------------------------------------------------------ what cells need
+
+    def _virtual_now(self) -> datetime:
+        return _START + timedelta(microseconds=self._time.now_ns // 1_000)
+
+    def monotonic(self) -> float:
+        return self._time.now_ns / NS
+
+    def route(self, sender: str, message: Message, cause: int) -> None:
+        takers = self._routes.get(type(message))
+        if takers is None:
+            self._unrouted(message)
+            return
+        for sim in takers:
+            self._send(sim, sender, message, cause)
+
+    def _send(self, sim: Sim, sender: str, message: Message, cause: int) -> None:
+        self._seq = seq = self._seq + 1
+        if sim.awaited:
+            self._pending += 1
+        self._time.send(sim, sim.last_key, Envelope(seq, sender, sim.cell.name, cause, message))
+
+    def tell(self, name: str, message: Message) -> None:
+        self._send(self._sims[name], "host", message, 0)
+
+    def requeue(self, cell: Cell, envelopes: list[Envelope]) -> None:
+        cell.mailbox.put_back(envelopes)
+        self._time.after(0, self._pump, self._sims[cell.name])
+
+    def resume(self, cell: Cell) -> None:
+        super().resume(cell)
+        self._time.after(0, self._pump, self._sims[cell.name])
+
+    def start_timer(self, cell: Cell, delay_s: float, timer: Message, incarnation: int) -> list[bool]:
+        alive = [True]
+        self._time.after(int(delay_s * NS), self._fire, self._sims[cell.name], timer, incarnation, alive)
+        return alive
+
+    def _fire(self, sim: Sim, timer: Message, incarnation: int, alive: list[bool]) -> None:
+        if alive[0]:
+            self._seq = seq = self._seq + 1
+            self._arrive(sim, Envelope(seq, sim.cell.name, sim.cell.name, 0, timer, incarnation))
+
+    def stop_timer(self, token: list[bool]) -> None:
+        token[0] = False
+
+    def look_again(self) -> None:
+        """Re-examine whether the tree is settled (after a pause of the composer's own)."""
+        self._settled_at = -1
+        self._time.after(0, lambda: None)
+
+    def call_after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """For the composer: a call at a virtual time."""
+        self._time.after(int(delay_s * NS), act)
+
+    # ------------------------------------------------------------ what people look at
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(sim.cell for sim in self._sims.values())
+
+    @property
+    def digest(self) -> str:
+        """Hash over every delivery so far."""
+        return self._hash.hexdigest

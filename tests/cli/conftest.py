@@ -1,0 +1,114 @@
+"""The command line as its users have it: a process of its own, with nothing of ours in its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbh.infra.simmarket import simulated_market
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 60
+HEADER = "timestamp,open,high,low,close,volume"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    exit_code: int
+    out: str
+    errors: list[str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def refusal(self, exit_code: int) -> str:
+        """The one line on stderr of a command that refused."""
+        assert (self.exit_code, self.out, len(self.errors)) == (exit_code, "", 1), self
+        assert "Traceback" not in self.errors[0]
+        return self.errors[0].removeprefix("tbh: ")
+
+
+@dataclass(frozen=True)
+class Cli:
+    """Runs ``python -m`` commands in ``folder``; temporary files go to ``folder / "tmp"``."""
+
+    folder: Path
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder / "tmp"),
+            "PYTHONPATH": str(REPOSITORY),
+        } | variables
+
+    def start(self, *arguments: object, module: str = "tbh", **options: Any) -> subprocess.Popen[str]:
+        environ = self.environment(**options.pop("environ", {}))
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, arguments)], cwd=self.folder, env=environ, text=True, **options
+        )
+
+    def run(self, *arguments: object, module: str = "tbh", environ: Mapping[str, str] | None = None) -> Done:
+        process = self.start(
+            *arguments,
+            module=module,
+            environ=dict(environ or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            out, errors = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()
+        return Done(process.returncode, out, errors.splitlines())
+
+    def leftovers(self) -> list[str]:
+        """What a command has left in the temporary folder."""
+        return sorted(path.name for path in (self.folder / "tmp").iterdir())
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    (tmp_path / "tmp").mkdir()
+    return Cli(tmp_path)
+
+
+Rows = Sequence[Sequence[object]]
+
+
+@pytest.fixture
+def market_rows() -> Callable[[int], list[list[str]]]:
+    """``n`` rows of a candle file: a simulated market with trends that the built-in strategy trades."""
+
+    def rows(bars: int) -> list[list[str]]:
+        return [
+            [str(int(candle.open_time.timestamp() * 1000))]
+            + [str(value) for value in (candle.open, candle.high, candle.low, candle.close, candle.volume)]
+            for candle in simulated_market(1, bars)
+        ]
+
+    return rows
+
+
+@pytest.fixture
+def candle_file(tmp_path: Path) -> Callable[[Rows], Path]:
+    """Writes rows as a candle file; its path."""
+
+    def write(rows: Rows) -> Path:
+        path = tmp_path / "candles.csv"
+        path.write_text("\n".join([HEADER, *(",".join(map(str, row)) for row in rows)]) + "\n")
+        return path
+
+    return write

@@ -1,0 +1,182 @@
+"""What every command has in common: help, usage errors, failures in one line, pipes that break."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbh.cli import main as cli_main
+from tbh.cli import version
+from tbh.cli.arguments import build_parser
+from tbh.infra.logs import FILE_NAME
+from tbh.ports import Fatal, Unavailable
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+COMMANDS = [
+    ["demo"],
+    ["topology"],
+    ["indicators"],
+    ["indicators", "list"],
+    ["indicators", "show"],
+    ["strategy"],
+    ["strategy", "schema"],
+    ["strategy", "check"],
+    ["version"],
+]
+HEAVY = ("numpy", "talib", "pydantic", "structlog", "pykka", "rich", "sqlite3")
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_each_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main([*command, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert f"tbh {' '.join(command)}".strip() in shown.out.partition("example")[2]
+    assert shown.err == ""
+
+
+def test_the_help_names_every_command_and_each_of_them_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_main.main(["--help"])
+    shown = capsys.readouterr().out
+    listed = {line.split()[0] for line in shown.partition("COMMAND\n")[2].splitlines() if line.startswith("    ")}
+    assert {command[0] for command in COMMANDS} <= listed
+
+
+def test_help_imports_nothing_heavy(cli: Cli) -> None:
+    code = (
+        "import sys; from tbh.cli.main import main; main(['demo', '--help']);"
+        f" print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=cli.environment(), capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "COMMAND"),
+        (["dmeo"], "dmeo"),
+        (["indicators"], "COMMAND"),
+        (["strategy", "check"], "FILE"),
+        (["demo", "--cand", "x.csv"], "--cand"),
+        (["demo", "--bars", "1"], "--bars"),
+        (["demo", "--bars", "many"], "--bars"),
+        (["demo", "--bars", "9" * 5000], "--bars"),
+        (["demo", "--cash", "0"], "--cash"),
+        (["demo", "--cash", "NaN"], "--cash"),
+        (["demo", "--cash", "1e400"], "--cash"),
+        (["demo", "--fee", "1"], "--fee"),
+        (["demo", "--fee", "-0.1"], "--fee"),
+        (["demo", "--speed", "fast"], "--speed"),
+        (["demo", "--speed", "0"], "--speed"),
+        (["demo", "--speed", "inf"], "--speed"),
+        (["demo", "--speed", "nan"], "--speed"),
+        (["demo", "--volume-share", "1.5"], "--volume-share"),
+        (["demo", "--seed", "-1"], "--seed"),
+        (["demo", "--symbol", "BTC USDT"], "--symbol"),
+        (["demo", "--host", "fibres"], "--host"),
+        (["indicators", "show", "emaa"], "'ema'"),
+        (["version", "extra"], "extra"),
+    ],
+    ids=str,
+)
+def test_a_usage_error_is_one_line_and_64(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main(arguments) == 64
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
+    assert line.startswith("tbh: ")
+    assert named in line
+    assert shown.out == ""
+
+
+def test_every_command_that_does_something_takes_json() -> None:
+    for command in COMMANDS:
+        arguments = [*command, *(["x"] if command[-1] in ("show", "check") else [])]
+        if command in (["indicators"], ["strategy"]):
+            continue
+        assert build_parser().parse_args([*arguments, "--json"]).json is True
+
+
+def test_version_is_the_packages(cli: Cli) -> None:
+    from tbh import __version__
+
+    assert cli.run("version").out == f"tbh {__version__}\n"
+    assert cli.run("--version").out == f"tbh {__version__}\n"
+    assert cli.run("version", "--json").json["version"] == __version__
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(version, "run", run)
+
+
+def test_an_unexpected_failure_is_one_line_and_its_traceback_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path))
+    failing(monkeypatch, RuntimeError("two\nlines, token=abcdefgh"))
+    assert cli_main.main(["version"]) == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"tbh: RuntimeError: two; its traceback is in {tmp_path / FILE_NAME}"
+    logged = (tmp_path / FILE_NAME).read_text()
+    assert "Traceback" in logged
+    assert "abcdefgh" not in logged
+
+
+def test_a_failure_where_no_log_can_be_written_is_still_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_: str) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    failing(monkeypatch, ValueError())
+    assert cli_main.main(["version"]) == 70
+    assert capsys.readouterr().err == "tbh: ValueError; its traceback is lost, since no log can be written\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (Fatal("taken", exit_code=75, detail="by another"), 75),
+        (Unavailable("disk_full", detail="store.sqlite"), 70),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failure_of_the_taxonomy_has_its_own_exit_code_and_no_traceback(
+    error: BaseException, exit_code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, error)
+    assert cli_main.main(["version"]) == exit_code
+    assert capsys.readouterr().err == (f"tbh: {error}\n" if str(error) else "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["indicators", "list"], ["topology", "--json"]])
+def test_a_reader_that_goes_away_is_no_error(cli: Cli, arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = cli.start(*arguments, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_an_output_that_is_full_is_one_line(cli: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = cli.start("version", stdout=full, stderr=subprocess.PIPE)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 70
+    assert "No space left on device" in errors
+    assert "\nTraceback" not in errors

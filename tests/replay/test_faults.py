@@ -1,0 +1,124 @@
+"""A fault in any actor, at any message it takes: the actor restarts, and the trades are as if nothing had happened."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbh.runtime.mailbox import Envelope
+from tbh.session import DemoPlan
+
+ACTORS = (
+    *("journaler", "relay", "telemetry", "notifier", "health_reporter", "watchdog", "gateway", "accountant"),
+    *("position_syncer", "order_manager", "risk", "strategy", "feed", "control_poller"),
+)
+
+Plan = Callable[..., DemoPlan]
+Replay = Callable[..., dict[str, Any]]
+
+
+class Faults:
+    """Counts deliveries by (actor, type) and raises at the chosen one."""
+
+    def __init__(self, actor: str = "", kind: str = "", number: int = 0) -> None:
+        self.seen: Counter[tuple[str, str]] = Counter()
+        self.raised = False
+        self._target = (actor, kind)
+        self._number = number
+
+    def __call__(self, actor: str, envelope: Envelope) -> None:
+        key = (actor, type(envelope.message).__name__)
+        self.seen[key] += 1
+        if key == self._target and self.seen[key] == self._number:
+            self.raised = True
+            raise RuntimeError(f"planned fault in {actor} at {key[1]} number {self._number}")
+
+
+@pytest.fixture
+def baseline(plan: Plan, replay: Replay) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
+    """The undisturbed replay and what was delivered in it."""
+    faults = Faults()
+    return replay(plan("baseline"), intercept=faults), faults.seen
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_a_fault_at_any_message_of_an_actor_changes_no_trade(
+    actor: str, plan: Plan, replay: Replay, baseline: tuple[dict[str, Any], Counter[tuple[str, str]]]
+) -> None:
+    undisturbed, delivered = baseline
+    kinds = {kind: count for (name, kind), count in delivered.items() if name == actor}
+    assert kinds, f"{actor} took no message at all"
+    for kind, count in kinds.items():
+        for number in sorted({1, (count + 1) // 2, count}):
+            case = f"{kind} {number} of {count}"
+            faults = Faults(actor, kind, number)
+            result = replay(plan(f"{actor}-{kind}-{number}"), intercept=faults)
+            assert result["exit_code"] == 0, case
+            assert result["trades"] == undisturbed["trades"], case
+            assert result["equity"] == undisturbed["equity"], case
+            assert result["position"] == undisturbed["position"], case
+            assert result["orders"]["unknown"] == 0, case
+            assert faults.raised, case
+            assert result["actor_restarts"] == 1, case
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_a_fault_on_threads_changes_no_trade(
+    actor: str, plan: Plan, replay: Replay, baseline: tuple[dict[str, Any], Counter[tuple[str, str]]]
+) -> None:
+    undisturbed, delivered = baseline
+    kind, count = max(((kind, count) for (name, kind), count in delivered.items() if name == actor), key=lambda k: k[1])
+    faults = Faults(actor, kind, max(count // 2, 1))
+    result = replay(plan("threads", host="threads"), intercept=faults)
+    assert result["trades"] == undisturbed["trades"]
+    assert result["equity"] == undisturbed["equity"]
+    assert (result["exit_code"], result["actor_restarts"]) == (0, 1)
+
+
+def test_the_campaign_meets_every_kind_of_order(baseline: tuple[dict[str, Any], Counter[tuple[str, str]]]) -> None:
+    """Without stops, targets, exits and reversals in it, the campaign would prove little."""
+    trades = baseline[0]["trades"]
+    assert {trade["exit_reason"] for trade in trades} >= {"stop", "target", "exit"}
+    assert {trade["side"] for trade in trades} == {"long", "short"}
+    assert any(one["exit_time"] == other["entry_time"] for one, other in itertools.pairwise(trades))
+
+
+class Broken:
+    """Once the account holds a position, every delivery to one actor fails."""
+
+    def __init__(self, actor: str, *, after: int) -> None:
+        self._actor = actor
+        self._fills = 0
+        self._after = after
+
+    def __call__(self, actor: str, envelope: Envelope) -> None:
+        if actor == "risk" and type(envelope.message).__name__ == "Fill":
+            self._fills += 1
+        if actor == self._actor and self._fills >= self._after:
+            raise RuntimeError("broken for good")
+
+
+@pytest.mark.parametrize("policy", ["protect", "flatten", "hold"])
+@pytest.mark.parametrize("actor", ["strategy", "order_manager", "gateway", "journaler", "risk"])
+def test_too_many_failures_escalate_with_the_position_seen_to(
+    actor: str, policy: str, plan: Plan, replay: Replay, tmp_path: Path
+) -> None:
+    from tbh.actors.supervisor import PositionPolicy
+    from tbh.infra.paper_account import read_account
+
+    result = replay(plan("state", policy=PositionPolicy(policy)), intercept=Broken(actor, after=1))
+    assert result["exit_code"] == 70
+    assert result["escalation"][0] == actor
+    account = read_account(tmp_path / "state" / "paper.sqlite")
+    resting = account.venue.orders
+    if policy == "flatten":
+        assert [order for order in resting if order.reduce_only and order.stop_price is None and order.price is None], (
+            "the position is not being closed"
+        )
+    if policy == "protect":
+        assert [order for order in resting if order.stop_price is not None], "no stop stands"
