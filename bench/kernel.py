@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pykka
@@ -33,6 +33,7 @@ HELP = "message rate and one-way latency of a cell on pykka, and the simulator's
 PAUSE_S = 0.0005
 DEADLINE_S = 60.0
 INTERPRETERS_INTERVAL_S = 0.005
+WAITING_MAX = 1_000_000
 RING = 8
 """Actors in the simulated tree."""
 
@@ -67,13 +68,13 @@ Deliver = Callable[[Sample], None]
 
 
 @contextmanager
-def _cell(take: Deliver, awaited: int) -> Iterator[Deliver]:
+def _cell(take: Deliver) -> Iterator[Deliver]:
     class Receiver(Actor):
         @receive
         def on_sample(self, sample: Sample) -> None:
             take(sample)
 
-    spec = ChildSpec(name="receiver", actor=Receiver, factory=Receiver, max_waiting=awaited + 1)
+    spec = ChildSpec(name="receiver", actor=Receiver, factory=Receiver, max_waiting=WAITING_MAX)
     host = ThreadHost([spec], external=(Sample,))
     host.start()
     yield host.publish
@@ -81,7 +82,7 @@ def _cell(take: Deliver, awaited: int) -> Iterator[Deliver]:
 
 
 @contextmanager
-def _pykka(take: Deliver, awaited: int, *, interval_s: float = SWITCH_INTERVAL_S) -> Iterator[Deliver]:
+def _pykka(take: Deliver, *, interval_s: float = SWITCH_INTERVAL_S) -> Iterator[Deliver]:
     class Receiver(pykka.ThreadingActor):
         use_daemon_thread = True
 
@@ -97,13 +98,13 @@ def _pykka(take: Deliver, awaited: int, *, interval_s: float = SWITCH_INTERVAL_S
 
 
 @contextmanager
-def _pykka_unhurried(take: Deliver, awaited: int) -> Iterator[Deliver]:
-    with _pykka(take, awaited, interval_s=INTERPRETERS_INTERVAL_S) as deliver:
+def _pykka_unhurried(take: Deliver) -> Iterator[Deliver]:
+    with _pykka(take, interval_s=INTERPRETERS_INTERVAL_S) as deliver:
         yield deliver
 
 
 @contextmanager
-def _queue(take: Deliver, awaited: int) -> Iterator[Deliver]:
+def _queue(take: Deliver) -> Iterator[Deliver]:
     items: queue.SimpleQueue[Sample | None] = queue.SimpleQueue()
 
     def read() -> None:
@@ -136,13 +137,13 @@ def _computing() -> Iterator[None]:
     thread.join()
 
 
-Peer = Callable[[Deliver, int], Any]
+Peer = Callable[[Deliver], AbstractContextManager[Deliver]]
 
 
 def _rate(peer: Peer, count: int) -> float:
     sink = _Sink(count)
     sample = Sample(at_ns=0)
-    with peer(lambda _sample: sink.count(), count) as deliver:
+    with peer(lambda _sample: sink.count()) as deliver:
         started_s = time.perf_counter()
         for _ in range(count):
             deliver(sample)
@@ -153,7 +154,7 @@ def _rate(peer: Peer, count: int) -> float:
 
 def _latencies_us(peer: Peer, count: int) -> list[float]:
     sink = _Sink(count)
-    with peer(sink.record, count) as deliver:
+    with peer(sink.record) as deliver:
         for _ in range(count):
             time.sleep(PAUSE_S)
             deliver(Sample(at_ns=time.perf_counter_ns()))
@@ -171,15 +172,14 @@ def _node(takes: type[Fact], gives: type[Fact]) -> type[Actor]:
         def on_hop(self, hop: Fact) -> None:
             self.ctx.send(outgoing)
 
-        on_hop.__annotations__ = {"hop": takes, "return": None}
-        receive(on_hop)
-
+    Node.on_hop.__annotations__ = {"hop": takes, "return": None}
+    receive(Node.on_hop)
     return Node
 
 
 def _simulator_rate(seconds: float) -> float:
     """Messages per second around a ring of actors, each passing on what it gets; the hash is always on."""
-    hops: list[type[Fact]] = [message(type(f"Hop{i}", (Fact,), {"__slots__": ()})) for i in range(RING)]
+    hops: list[type[Fact]] = [message(type(f"Hop{i}", (Fact,), {})) for i in range(RING)]
     nodes = [_node(hops[i], hops[(i + 1) % RING]) for i in range(RING)]
     specs = [ChildSpec(name=f"node{i}", actor=node, factory=node) for i, node in enumerate(nodes)]
     simulator = Simulator(specs, external=hops)

@@ -173,7 +173,8 @@ class Batch:
 
     Rows are upserts: a decision, draft or fill that is there already stays as it is; an order or position row
     is replaced only by one with a higher version or seq. ``outbox`` pairs (fn, args, key) get their seq from the
-    store; a key that was ever there is skipped.
+    store; a key that was ever there is skipped. ``flushed`` False lets the batch wait for the disk until the next one:
+    it outlives the process at once, and a loss of power only together with a later, flushed batch.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -187,6 +188,7 @@ class Batch:
     meta: dict[str, str] = field(default_factory=dict)
     relayed_up_to: int | None = None
     refused: list[tuple[int, str]] = field(default_factory=list)
+    flushed: bool = True
 
     def __bool__(self) -> bool:
         return bool(
@@ -250,7 +252,7 @@ class Store(StoreReader, Protocol):
     store_id: str
 
     def commit(self, batch: Batch) -> int:
-        """Write the batch durably; the last outbox seq. Returns after the disk has it."""
+        """Write the batch; the last outbox seq. Returns after the disk has it, unless it need not be flushed."""
 
     def reader(self) -> StoreReader:
         """A reader for another actor (own connection)."""

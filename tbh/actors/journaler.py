@@ -91,7 +91,9 @@ class JournalerActor(Actor):
     @receive
     def on_decision(self, command: RecordDecision) -> None:
         answer = DecisionRecorded(decision_id=command.decision.decision_id)
-        self._commit(command, Batch(decisions=[command.decision]), lambda: answer)
+        # To have decided nothing is worth no flush of its own: whatever changes the position later brings its own.
+        batch = Batch(decisions=[command.decision], flushed=bool(command.decision.proposals))
+        self._commit(command, batch, lambda: answer)
 
     @receive
     def on_drafted(self, command: OrderDrafted) -> None:
@@ -101,7 +103,8 @@ class JournalerActor(Actor):
 
     @receive
     def on_mark_relayed(self, command: MarkRelayed) -> None:
-        batch = Batch(relayed_up_to=command.up_to_seq, refused=list(command.refused))
+        # A mark that is lost makes the relay send again what the database then skips.
+        batch = Batch(relayed_up_to=command.up_to_seq, refused=list(command.refused), flushed=False)
         self._commit(command, batch, lambda: self._relayed(command))
 
     def _relayed(self, command: MarkRelayed) -> Relayed:

@@ -87,6 +87,7 @@ class SqliteStore(SqliteReader):
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._flushing = True
         self._last_seq = 0
 
     @classmethod
@@ -131,10 +132,11 @@ class SqliteStore(SqliteReader):
                 detail=f"{self._path} is on a file system without shared memory: use a local disk",
             )
         connection.execute("PRAGMA synchronous = FULL")
+        self._flushing = True
         return connection
 
     def commit(self, batch: Batch) -> int:
-        """Write the batch, flush it, and give the last sequence number of the outbox.
+        """Write the batch, flush it (unless it need not be), and give the last sequence number of the outbox.
 
         ``Unavailable`` as the port says, then nothing of it was written; ``Fatal(70)`` for a batch that no store can
         keep (a broken type, an acknowledgement of entries never written).
@@ -146,6 +148,9 @@ class SqliteStore(SqliteReader):
         with self._writing:
             connection = self._writable()
             try:
+                if batch.flushed is not self._flushing:
+                    connection.execute(f"PRAGMA synchronous = {'FULL' if batch.flushed else 'NORMAL'}")
+                    self._flushing = batch.flushed
                 connection.execute("BEGIN IMMEDIATE")
                 for sql, values in statements:
                     connection.execute(sql, values)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tbh.actors.control_poller import ControlPollerActor
+from tbh.actors.control_poller import ControlPollerActor, _Deadline
 from tbh.actors.identity import BotIdentity
 from tbh.infra.memory_rpc import MemoryRpc
 from tbh.messages.account import Marked, Position, PositionChanged, PositionSynced, SyncStatus
@@ -25,7 +26,7 @@ from tbh.messages.controls import (
 from tbh.messages.health import GateChanged, Notice
 from tbh.messages.orders import Flatten, Flattened
 from tbh.messages.system import Restarted
-from tbh.ports import Defer, Fatal, Rejected, Unavailable, Unknown
+from tbh.ports import Defer, Fatal, Lease, Rejected, Unavailable, Unknown
 from tbh.runtime.probe import EPOCH, Probe
 
 IDENTITY = BotIdentity(
@@ -51,12 +52,24 @@ RECEIVED: list[Message] = [
 ]  # fmt: skip
 
 
+class SlowReplies(MemoryRpc):
+    """Carries a heartbeat out at once and answers ``reply_after_s`` later, on the poller's clock."""
+
+    reply_after_s = 0.0
+    probe: Probe | None = None
+
+    def heartbeat(self, payload: Mapping[str, Any]) -> tuple[Lease, int]:
+        answer = super().heartbeat(payload)
+        if self.probe is not None:
+            self.probe._move(self.reply_after_s, True)
+        return answer
+
+
 class Bench:
     """A poller with a lease of 30 s and a margin of 5, and its database on the same clock."""
 
     def __init__(self, *, tier_s: float = 60.0, prepare: Any = None, previous: str | None = None) -> None:
-        self.clock: list[Probe] = []
-        self.rpc = MemoryRpc("bot", monotonic=lambda: self.clock[0].monotonic() if self.clock else 0.0)
+        self.rpc: SlowReplies = SlowReplies("bot", monotonic=self._now_s)
         self.killed = False
         if prepare is not None:
             prepare(self.rpc)
@@ -68,7 +81,10 @@ class Bench:
             ),
             name="control_poller",
         )  # fmt: skip
-        self.clock.append(self.probe)
+        self.rpc.probe = self.probe
+
+    def _now_s(self) -> float:
+        return self.rpc.probe.monotonic() if self.rpc.probe is not None else 0.0
 
     def take(self, *kinds: type[Message]) -> list[Any]:
         return [sent for sent in self.probe.take() if isinstance(sent, kinds)]
@@ -148,18 +164,29 @@ class TestLease:
         assert bench.rpc.tables.heartbeats == 13
 
     def test_it_runs_from_the_time_of_sending(self) -> None:
-        class Slow(MemoryRpc):
-            def heartbeat(self, payload: Any) -> Any:
-                answer = super().heartbeat(payload)
-                bench.probe._process_s += 4  # the reply takes four seconds
-                return answer
-
         bench = Bench()
         bench.probe.take()
-        bench.rpc.__class__ = Slow
+        bench.rpc.reply_after_s = 4.0
         bench.probe.advance(0)
         renewed, *_ = bench.take(LeaseRenewed)
         assert (bench.probe.monotonic(), renewed.deadline_s) == (4.0, 25.0)
+
+    def test_an_answer_that_comes_after_its_end_renews_nothing(self, bench: Bench) -> None:
+        bench.probe.take()
+        bench.rpc.reply_after_s = 26.0
+        bench.probe.advance(0)
+        bench.rpc.reply_after_s = 0.0
+        bench.probe.advance(0.01)
+        assert [type(sent) for sent in bench.take(LeaseRenewed, LeaseLapsed)] == [LeaseRenewed, LeaseLapsed]
+
+    def test_a_timer_that_is_early_does_not_end_the_lease(self, bench: Bench) -> None:
+        bench.rpc.fail_next(Unavailable("refused"), times=1000)
+        bench.probe.advance(0)
+        bench.probe.take()
+        bench.probe.tell(_Deadline())
+        assert bench.take(LeaseLapsed) == []
+        bench.probe.advance(26)
+        assert bench.take(LeaseLapsed) == [LeaseLapsed(epoch=1)]
 
     def test_it_lapses_by_itself_when_the_database_is_silent(self, bench: Bench) -> None:
         bench.probe.advance(0)
@@ -250,13 +277,15 @@ class TestControls:
         bench.probe.take()
         bench.killed = True
         bench.probe.advance(1)
-        controls, notice = bench.take(ControlsChanged)[0], None
-        assert controls.killed
+        assert [sent.killed for sent in bench.take(ControlsChanged)] == [True]
         bench.killed = False
         bench.probe.advance(1)
-        (controls,) = bench.take(ControlsChanged)
-        assert not controls.killed
-        assert notice is None
+        assert [sent.killed for sent in bench.take(ControlsChanged)] == [False]
+
+    def test_a_kill_is_told_to_people_once(self, bench: Bench) -> None:
+        bench.killed = True
+        bench.probe.advance(60)
+        assert [sent.kind for sent in bench.take(Notice)] == ["killed"]
 
     def test_a_flatten_is_asked_for_until_it_is_done_and_only_then_acknowledged(self, bench: Bench) -> None:
         bench.probe.advance(0)

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tbh.cli.main import main
 from tbh.infra.simmarket import simulated_market
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ class Cli:
     """Runs ``python -m`` commands in ``folder``; temporary files go to ``folder / "tmp"``."""
 
     folder: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def environment(self, **variables: str) -> dict[str, str]:
         return {
@@ -55,9 +57,18 @@ class Cli:
 
     def start(self, *arguments: object, module: str = "tbh", **options: Any) -> subprocess.Popen[str]:
         environ = self.environment(**options.pop("environ", {}))
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", module, *map(str, arguments)], cwd=self.folder, env=environ, text=True, **options
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Nothing that a failed test has started may outlive it."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
+        self.started.clear()
 
     def run(self, *arguments: object, module: str = "tbh", environ: Mapping[str, str] | None = None) -> Done:
         process = self.start(
@@ -71,7 +82,7 @@ class Cli:
         try:
             out, errors = process.communicate(timeout=TIMEOUT_S)
         finally:
-            process.kill()
+            self.end()
         return Done(process.returncode, out, errors.splitlines())
 
     def leftovers(self) -> list[str]:
@@ -79,10 +90,36 @@ class Cli:
         return sorted(path.name for path in (self.folder / "tmp").iterdir())
 
 
+@pytest.fixture(scope="session")
+def new_cli() -> Callable[[Path], Cli]:
+    """A command line in a folder of its own, for fixtures that outlive one test."""
+
+    def make(folder: Path) -> Cli:
+        (folder / "tmp").mkdir()
+        return Cli(folder)
+
+    return make
+
+
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    (tmp_path / "tmp").mkdir()
-    return Cli(tmp_path)
+def cli(tmp_path: Path, new_cli: Callable[[Path], Cli]) -> Iterator[Cli]:
+    made = new_cli(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def call(cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """The same in this process, for what is refused before anything starts; quicker than a new one."""
+    monkeypatch.chdir(cli.folder)
+    monkeypatch.setattr("tempfile.tempdir", str(cli.folder / "tmp"))
+
+    def run(*arguments: object) -> Done:
+        exit_code = main([str(each) for each in arguments])
+        shown = capsys.readouterr()
+        return Done(exit_code, shown.out, shown.err.splitlines())
+
+    return run
 
 
 Rows = Sequence[Sequence[object]]

@@ -18,7 +18,7 @@ from tbh.infra.logs import FILE_NAME
 from tbh.ports import Fatal, Unavailable
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from tests.cli.conftest import Cli
 
 COMMANDS = [
     ["demo"],
