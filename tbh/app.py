@@ -6,8 +6,9 @@ import os
 import sys
 
 from tbh.infra.settings import load_settings
+from tbh.plan import DemoPlan
 from tbh.ports import Fatal
-from tbh.session import DemoPlan, DemoSession
+from tbh.session import DemoSession
 
 __all__ = ["DemoPlan", "DemoSession", "main"]
 

@@ -92,7 +92,7 @@ class LockStep:
         host.publish(Advance(turn=self._turn))
 
     def _release_end(self, host: Driven) -> None:
-        """One more step lets the feed find out that there is nothing more, and say so; what follows from that ends it."""
+        """One more step lets the feed find out that there is nothing more, and say so; then it has ended."""
         if self._end_released:
             self.ended.set()
             return

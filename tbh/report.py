@@ -67,7 +67,7 @@ class Board:
         if event_type == "BotGate":
             reasons = str(attributes.get("gate_reason") or "").split(",")
             self.gate = tuple(reason for reason in reasons if reason)
-        elif event_type == "BotTrade" and "pnl" in attributes:
+        elif event_type == "BotTrade" and attributes.get("event") not in ("entry", "pyramid"):
             self.trades += 1
         self._sink.emit(event_type, attributes)
 

@@ -7,80 +7,40 @@ market step by step while nothing is under way; stop in order, or escalate.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from tbh import __version__
-from tbh.actors.identity import BotIdentity
-from tbh.actors.supervisor import Outside, PositionPolicy, Supervisor
+from tbh.actors.supervisor import Outside, Supervisor
 from tbh.domain.risk import RiskLimits
 from tbh.infra import logs
-from tbh.infra.candles import CandleFile
 from tbh.infra.events import JsonLines
 from tbh.infra.memory_rpc import MemoryRpc
 from tbh.infra.paper import PaperExchange
+from tbh.infra.process import process_age_s, rss_mb
 from tbh.infra.replay import MarketClock, ReplayMarket
 from tbh.infra.statedir import StateDir
 from tbh.infra.store import SqliteStore
 from tbh.lockstep import LockStep
-from tbh.messages.market import Advance, Market
+from tbh.messages.market import Advance
+from tbh.plan import DEMO_BOT, DemoPlan, identity_of, paper_market
+from tbh.ports import Failure
 from tbh.report import Board, Snapshot, actor_lines, order_counts, result_of
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Intercept
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.threads import ThreadHost
 from tbh.runtime.within import within
-from tbh.strategies.definition import Definition
 from tbh.strategies.dynamic import DynamicStrategy
 from tbh.tree import Parts, build_tree
 from tbh.wires import Borrowed, LatePort, RpcNotices
 
+DISK_FULL_AFTER_S = 3.0
+"""A replay has nothing to protect from a full disk; a live bot goes on without entries instead."""
+
 STALLED_AFTER_S = 20.0
 """Longer than the longest wait for an answer (15 s), so that a lost one is found out by its owner first."""
-
-STEP = Decimal("0.00000001")
-_DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoPlan:
-    """A demo: ``candles`` replayed to one strategy on the paper exchange under ``root``. ``bars_per_s`` None is as fast
-    as it goes; ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does
-    with the position; ``host`` is ``threads`` or ``simulator``."""
-
-    candles: CandleFile
-    simulated: bool
-    definition: Definition
-    symbol: str
-    cash: Decimal
-    fee: Decimal
-    bars_per_s: float | None
-    seed: int
-    root: os.PathLike[str] | str
-    host: str = "threads"
-    volume_share: Decimal | None = None
-    policy: PositionPolicy = PositionPolicy.PROTECT
-
-
-def paper_market(symbol: str, fee: Decimal) -> Market:
-    """A market of the demo: prices and amounts in steps of 1e-8, long and short, one fee for maker and taker."""
-    base, _, rest = symbol.partition("/")
-    return Market(
-        symbol=symbol,
-        base=base or symbol,
-        quote=rest.partition(":")[0] or "USD",
-        price_step=STEP,
-        amount_step=STEP,
-        taker_fee=fee,
-        maker_fee=fee,
-    )
 
 
 class DemoSession:
@@ -109,8 +69,9 @@ class DemoSession:
         if decided is not None:
             self._feed.catch_up(decided.bar_open)
         self._first_bar = self._feed.position
-        self._rpc = MemoryRpc(_DEMO_BOT, monotonic=self._process_s, boot_id=state.boot_id)
-        self._board = Board(JsonLines(state.events))
+        self._rpc = MemoryRpc(DEMO_BOT, monotonic=self._process_s, boot_id=state.boot_id)
+        self._events = JsonLines(state.events)
+        self._board = Board(self._events)
         self._stop_asked = threading.Event()
         # Virtual time needs no pace of real time.
         pace = None if plan.host == "simulator" else plan.bars_per_s
@@ -158,25 +119,8 @@ class DemoSession:
 
     def _tree(self, through: Callable[[str, Any], Any]) -> tuple[ChildSpec, ...]:
         plan = self.plan
-        identity = BotIdentity(
-            bot_id=_DEMO_BOT,
-            bot_name="demo",
-            user_id="",
-            strategy=plan.definition.name,
-            mode="paper",
-            exchange="paper",
-            symbol=plan.symbol,
-            boot_id=self.state.boot_id,
-            run_id=self.state.boot_id,
-            version=__version__,
-            provider="local",
-            region="",
-            machine_id="",
-            polling_tier="fast_5s",
-            timeframe_s=plan.candles.timeframe_s,
-        )
         parts = Parts(
-            identity=identity,
+            identity=identity_of(plan, self.state.boot_id),
             market=self._market,
             new_strategy=lambda: DynamicStrategy(plan.definition),
             feed=through("feed", self._feed),
@@ -190,6 +134,7 @@ class DemoSession:
             previous_boot_id=self.state.previous_boot_id,
             killed_locally=lambda: self.state.killed,
             rss_mb=rss_mb,
+            mailbox_high_water=lambda: max(cell.mailbox.high_water for cell in self._host.cells),
         )
         return build_tree(parts)
 
@@ -223,10 +168,16 @@ class DemoSession:
 
     def _check_stall(self) -> None:
         """A market that stands still although nobody holds it waits for something that does not come."""
-        if self._lockstep.stalled_s > STALLED_AFTER_S:
-            gate = ", ".join(self._board.gate) or "open"
-            reason = f"nothing moved for {STALLED_AFTER_S:g} s at bar {self._feed.position} (gate: {gate})"
-            self._host.escalate("replay", reason, 70)
+        gate = self._board.gate
+        limit_s = DISK_FULL_AFTER_S if "disk_full" in gate else STALLED_AFTER_S
+        if self._lockstep.stalled_s <= limit_s:
+            return
+        where = f"at bar {self._feed.position}, state in {self.state.root}"
+        if "disk_full" in gate:
+            reason = f"the store can't be written {where}: make room on the disk and start again with the same --dir"
+        else:
+            reason = f"nothing moved for {limit_s:g} s {where} (gate: {', '.join(gate) or 'open'})"
+        self._host.escalate("replay", reason, 70)
 
     def _over(self) -> bool:
         return self._lockstep.ended.is_set() or self._stop_asked.is_set() or self._host.escalation is not None
@@ -248,19 +199,30 @@ class DemoSession:
         left_behind = self._host.stop()
         if left_behind:
             self._log.warning("actors_left_behind", actors=left_behind)
+        self._release_lease(exit_code)
         self._exit_code = exit_code
         self._final = self.snapshot()
         self._result = self._report()
         self._exchange.close()
         self._store.close()
-        self._board.flush()
+        self._events.close()
+        logs.close(self._log)
         self.state.write_status({"phase": "CLOSED", "exit_code": exit_code, "bars": self._final.bar_index})
         self.state.close()
         return exit_code
 
+    def _release_lease(self, exit_code: int) -> None:
+        """The last actor has stopped, so that a rival may have the bot; one that has it already needs no release."""
+        if exit_code == 75:
+            return
+        try:
+            self._rpc.release()
+        except Failure as failure:
+            self._log.warning("lease_not_released", reason=str(failure))
+
     def _supervisor(self) -> Supervisor:
         return Supervisor(
-            bot_id=_DEMO_BOT,
+            bot_id=DEMO_BOT,
             boot_id=self.state.boot_id,
             market=self._market,
             policy=self.plan.policy,
@@ -327,7 +289,7 @@ class DemoSession:
             store=self._store,
             market=self._market,
             cash=plan.cash,
-            bot_id=_DEMO_BOT,
+            bot_id=DEMO_BOT,
             mark=self._exchange.last_price,
             cells=self._host.cells,
         )
@@ -357,15 +319,3 @@ class DemoSession:
                 "log": str(self.state.logs),
             },
         }
-
-
-def rss_mb() -> float:
-    """Resident memory of this process, in MB."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def process_age_s() -> float:
-    """Seconds since this process was started, to the kernel's clock tick (10 ms)."""
-    started = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
-    return round(time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK"), 3)

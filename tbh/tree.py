@@ -64,6 +64,7 @@ class Parts:
     previous_boot_id: str | None = None
     killed_locally: Callable[[], bool] = lambda: False
     rss_mb: Callable[[], float] = lambda: 0.0
+    mailbox_high_water: Callable[[], int] = lambda: 0
     disable_failed_strategy: bool = False
 
 
@@ -154,7 +155,9 @@ def _background(parts: Parts) -> dict[str, ChildSpec]:
         _spec(
             "telemetry",
             TelemetryActor,
-            lambda ctx: TelemetryActor(ctx, sink=parts.sink, identity=identity),
+            lambda ctx: TelemetryActor(
+                ctx, sink=parts.sink, identity=identity, mailbox_high_water=parts.mailbox_high_water
+            ),
             replaceable=True,
         ),
         _spec(
@@ -167,7 +170,12 @@ def _background(parts: Parts) -> dict[str, ChildSpec]:
             "health_reporter",
             HealthReporterActor,
             lambda ctx: HealthReporterActor(
-                ctx, rpc=rpc, identity=identity, tier=identity.polling_tier, rss_mb=parts.rss_mb
+                ctx,
+                rpc=rpc,
+                identity=identity,
+                tier=identity.polling_tier,
+                rss_mb=parts.rss_mb,
+                mailbox_high_water=parts.mailbox_high_water,
             ),
         ),
         _spec(

@@ -121,8 +121,11 @@ class ControlPollerActor(Actor):
     def _renewed(self, lease: Lease, sent_s: float) -> None:
         deadline_s = sent_s + min(self._lease_s, lease.expires_in_s) - self._margin_s
         self._tell_lease(LeaseRenewed(epoch=lease.epoch, deadline_s=deadline_s, renewals=lease.renewals))
+        self._wait_for(deadline_s)
+
+    def _wait_for(self, deadline_s: float) -> None:
         self.ctx.cancel(self._deadline_timer)
-        self._deadline_timer = self.ctx.after(max(deadline_s - self.ctx.monotonic(), 0.0), _Deadline())
+        self._deadline_timer = self.ctx.after(max(deadline_s - self.ctx.monotonic(), 0.001), _Deadline())
 
     def _tell_lease(self, word: Fact) -> None:
         self._lease_word = word
@@ -131,8 +134,12 @@ class ControlPollerActor(Actor):
     @receive
     def on_deadline(self, _: _Deadline) -> None:
         word = self._lease_word
-        # A renewal may have been answered while this timer already stood in the mailbox.
-        if isinstance(word, LeaseRenewed) and word.deadline_s <= self.ctx.monotonic():
+        if not isinstance(word, LeaseRenewed):
+            return
+        if word.deadline_s > self.ctx.monotonic():
+            # A renewal was answered while this timer stood in the mailbox, or the timer was a trifle early.
+            self._wait_for(word.deadline_s)
+        else:
             self.ctx.log.warning("lease_lapsed", epoch=word.epoch)
             self._tell_lease(LeaseLapsed(epoch=word.epoch))
 

@@ -3,26 +3,25 @@
 Because everything passes here one after the other, an answer is never older than the events told before it. It sends no
 client id twice, signs nothing after the order has expired, and looks at the lease just before whatever increases risk.
 What it can't prove it calls unknown: an error is neither "rejected" nor "not found".
+
+Absence is proven by the exchange's own denial, given when the request can no longer arrive: once the exchange's arrival
+window has passed since the last instant at which it may have been signed. An id that was denied so is never sent.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
 
-from tbh.messages.account import AccountQueryFailed, AccountResynced, AccountSnapshot, QueryAccount, ResyncAccount
-from tbh.messages.base import Timer, message
+from tbh.actors.account_reader import AccountReader
 from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
-from tbh.messages.health import RequestFailed, RequestSucceeded
-from tbh.messages.market import MarketMoved
 from tbh.messages.orders import (
     CancelOrder,
     CancelRefused,
-    Fill,
     Order,
     OrderAccepted,
     OrderCanceled,
-    OrderExpired,
-    OrderFound,
     OrderNotFound,
     OrderRejected,
     OrderStatus,
@@ -30,39 +29,25 @@ from tbh.messages.orders import (
     OutcomeUnknown,
     PlaceOrder,
     QueryOrder,
+    Side,
 )
 from tbh.ports import Exchange, Failure, Fatal, OrderReport, Rejected, StoreReader
-from tbh.runtime.actor import Actor, Context, receive
+from tbh.runtime.actor import Context, receive
 
-SENT_KEPT_MAX = 10_000
-_EVENTS = "events"
-
-
-@message
-class _PollAgain(Timer):
-    """The account's events could not be read; try again."""
+HANDLED_KEPT_MAX: Final = 10_000
 
 
-class GatewayActor(Actor):
-    """``timeout_s`` bounds each call to the exchange; ``poll_s`` is the pause between polls of the account's events
-    (None: they are read when the market moves, as in a replay)."""
+class GatewayActor(AccountReader):
+    """The arguments are ``AccountReader``'s."""
 
     sends = (
+        *AccountReader.sends,
         OrderSubmitted,
         OrderAccepted,
         OrderRejected,
         OutcomeUnknown,
-        OrderCanceled,
-        OrderExpired,
         CancelRefused,
-        OrderFound,
         OrderNotFound,
-        Fill,
-        AccountSnapshot,
-        AccountQueryFailed,
-        AccountResynced,
-        RequestFailed,
-        RequestSucceeded,
     )
 
     def __init__(
@@ -74,21 +59,14 @@ class GatewayActor(Actor):
         timeout_s: float = 10.0,
         poll_s: float | None = None,
     ) -> None:
-        super().__init__(ctx)
-        self._exchange = exchange
-        self._timeout_s = timeout_s
-        self._retry_s = poll_s or 0.5
-        self._sent: dict[str, None] = {}
+        self._began = ctx.now()
+        self._handled: dict[str, datetime] = {}
+        self._waiting: set[str] = set()
         self._deadline_s: float | None = None
         self._lease_heard = False
-        self._retrying = False
         self._lost: str | None = None
         self._halted: str | None = None
-        fills = store.fills()
-        self._seq = fills[-1].seq if fills else 0
-        self._poll()
-        if poll_s is not None:
-            ctx.every(poll_s, _PollAgain())
+        super().__init__(ctx, exchange=exchange, store=store, timeout_s=timeout_s, poll_s=poll_s)
 
     # The lease
 
@@ -109,6 +87,7 @@ class GatewayActor(Actor):
 
     def _hear_lease(self) -> None:
         self._lease_heard = True
+        self._waiting.clear()
         self.ctx.unstash()
 
     def on_halt(self, reason: str) -> None:
@@ -119,35 +98,50 @@ class GatewayActor(Actor):
     @receive
     def on_place(self, command: PlaceOrder) -> None:
         order = command.order
-        if order.client_order_id in self._sent:
-            self._query(order.client_order_id, order.symbol, conclusive=False)
+        client_order_id = order.client_order_id
+        if client_order_id in self._handled:
+            self._query(client_order_id, order.symbol, conclusive=False)
             return
         if order.purpose.increases_risk and not self._lease_heard:
+            self._waiting.add(client_order_id)
             self.ctx.stash()  # a gateway that has just (re)started knows nothing of the lease yet
             return
+        self._note_handled(client_order_id)
         refusal = self._refusal(order)
         if refusal is not None:
-            self.ctx.send(OrderRejected(client_order_id=order.client_order_id, reason=refusal))
+            self.ctx.send(OrderRejected(client_order_id=client_order_id, reason=refusal))
             return
-        self._sent[order.client_order_id] = None
-        if len(self._sent) > SENT_KEPT_MAX:
-            del self._sent[next(iter(self._sent))]
-        self.ctx.send(OrderSubmitted(client_order_id=order.client_order_id))
+        self._send(order)
+
+    def _send(self, order: Order) -> None:
+        client_order_id = order.client_order_id
+        self.ctx.send(OrderSubmitted(client_order_id=client_order_id))
         started_s = self.ctx.monotonic()
+        report: OrderReport | None = None
         try:
             report = self._exchange.place(order, timeout_s=self._timeout_s)
         except Fatal:
             raise
         except Rejected as no:
-            self.ctx.send(OrderRejected(client_order_id=order.client_order_id, reason=str(no)))
+            self.ctx.send(OrderRejected(client_order_id=client_order_id, reason=str(no)))
             self._failed("place", no)
         except Failure as silence:
-            self.ctx.send(OutcomeUnknown(client_order_id=order.client_order_id, reason=str(silence)))
+            self.ctx.send(OutcomeUnknown(client_order_id=client_order_id, reason=str(silence)))
             self._failed("place", silence)
         else:
             self._answered("place", started_s)
-            self._tell_placed(order, report)
+            self._tell_placed(client_order_id, report)
+        self._note_handled(client_order_id)
         self._poll()
+        if report is not None and report.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED):
+            # The event of its end may have been told to an incarnation that knew nothing of the order.
+            self._tell_found(report)
+
+    def _note_handled(self, client_order_id: str) -> None:
+        """From now on this id is not sent again; called anew after the call, it says when that was signed at last."""
+        self._handled[client_order_id] = self.ctx.now()
+        if len(self._handled) > HANDLED_KEPT_MAX:
+            del self._handled[next(iter(self._handled))]
 
     def _refusal(self, order: Order) -> str | None:
         """Why this order may not be signed now, or None. The lease is looked at last, just before the call."""
@@ -155,15 +149,30 @@ class GatewayActor(Actor):
             return "expired before it was sent"
         if self._lost is not None:
             return f"lease_lost: {self._lost}"
+        if order.purpose.increases_risk and self._halted is not None:
+            return f"halted: {self._halted}"
+        if self._deadline_s is not None and self.ctx.monotonic() < self._deadline_s:
+            return None
         if order.purpose.increases_risk:
-            if self._halted is not None:
-                return f"halted: {self._halted}"
-            if self._deadline_s is None or self.ctx.monotonic() >= self._deadline_s:
-                return "lease_lapsed"
+            return "lease_lapsed"
+        if self._lease_heard and not self._exchange.market(order.symbol).enforces_reduce_only:
+            return self._uncovered(order)
         return None
 
-    def _tell_placed(self, order: Order, report: OrderReport) -> None:
-        client_order_id = order.client_order_id
+    def _uncovered(self, order: Order) -> str | None:
+        """Without the lease and without an exchange that enforces reduce-only, an exit is sent only up to what the
+        account holds at this moment: another process may have closed the position."""
+        try:
+            held = self._exchange.position(order.symbol, timeout_s=self._timeout_s).qty
+        except Fatal:
+            raise
+        except Failure as failure:
+            self._failed("account", failure)
+            return f"lease_lapsed, and the holding is not known: {failure}"
+        closable = held if order.side is Side.SELL else -held
+        return None if order.qty <= max(closable, Decimal(0)) else f"lease_lapsed, and only {held} is held"
+
+    def _tell_placed(self, client_order_id: str, report: OrderReport) -> None:
         if report.status is OrderStatus.REJECTED:
             self.ctx.send(OrderRejected(client_order_id=client_order_id, reason="rejected by the exchange"))
         elif not report.exchange_order_id:
@@ -174,37 +183,54 @@ class GatewayActor(Actor):
 
     @receive
     def on_cancel(self, command: CancelOrder) -> None:
+        client_order_id = command.client_order_id
+        if client_order_id in self._waiting:
+            self.ctx.stash()  # behind the order that it cancels
+            return
+        if self._lost is not None:
+            self.ctx.send(CancelRefused(client_order_id=client_order_id, reason=f"lease_lost: {self._lost}"))
+            return
         started_s = self.ctx.monotonic()
         try:
-            report = self._exchange.cancel(command.client_order_id, command.symbol, timeout_s=self._timeout_s)
+            report = self._exchange.cancel(client_order_id, command.symbol, timeout_s=self._timeout_s)
         except Fatal:
             raise
         except Rejected as no:
-            self.ctx.send(CancelRefused(client_order_id=command.client_order_id, reason=str(no)))
+            self._poll()
+            self.ctx.send(CancelRefused(client_order_id=client_order_id, reason=str(no)))
         except Failure as silence:
             self._failed("cancel", silence)
+            self._poll()
         else:
             self._answered("cancel", started_s)
-            if not self._poll_tells_cancel(command.client_order_id) and report.status is OrderStatus.CANCELED:
-                self.ctx.send(
-                    OrderCanceled(
-                        client_order_id=command.client_order_id, filled_qty=report.filled_qty, reason="canceled"
-                    )
-                )
-            return
-        self._poll()
+            self._tell_canceled(client_order_id, report)
 
-    def _poll_tells_cancel(self, client_order_id: str) -> bool:
-        return any(
-            isinstance(event, OrderCanceled) and event.client_order_id == client_order_id for event in self._poll()
-        )
+    def _tell_canceled(self, client_order_id: str, report: OrderReport) -> None:
+        """The account's own event says it best; where there is none yet, the exchange's answer has to do."""
+        events = self._poll()
+        if any(isinstance(event, OrderCanceled) and event.client_order_id == client_order_id for event in events):
+            return
+        if report.status is OrderStatus.CANCELED:
+            self.ctx.send(
+                OrderCanceled(client_order_id=client_order_id, filled_qty=report.filled_qty, reason="canceled")
+            )
+        else:
+            self._tell_found(report)
 
     @receive
     def on_query(self, command: QueryOrder) -> None:
+        client_order_id = command.client_order_id
+        if client_order_id in self._waiting:
+            self.ctx.stash()  # or the denial would be overtaken by the order itself
+            return
         window_s = self._exchange.arrival_window_s()
-        until = command.signed_until
-        arrived = window_s == 0 or (until is not None and self.ctx.now() > until + timedelta(seconds=window_s))
-        self._query(command.client_order_id, command.symbol, conclusive=arrived)
+        # One sender's messages keep their order: what was not handled here before this query was signed by a former
+        # incarnation, if at all.
+        signed_at = self._handled.get(client_order_id, self._began)
+        if command.signed_until is not None:
+            signed_at = min(signed_at, command.signed_until)
+        arrived = window_s == 0 or self.ctx.now() > signed_at + timedelta(seconds=window_s)
+        self._query(client_order_id, command.symbol, conclusive=arrived)
 
     def _query(self, client_order_id: str, symbol: str, *, conclusive: bool) -> None:
         self._poll()
@@ -220,93 +246,4 @@ class GatewayActor(Actor):
         if report is None:
             self.ctx.send(OrderNotFound(client_order_id=client_order_id, conclusive=conclusive))
         else:
-            self.ctx.send(
-                OrderFound(
-                    client_order_id=client_order_id,
-                    exchange_order_id=report.exchange_order_id,
-                    status=report.status,
-                    filled_qty=report.filled_qty,
-                    avg_price=report.avg_price,
-                )
-            )
-
-    # The account
-
-    @receive
-    def on_query_account(self, command: QueryAccount) -> None:
-        self._poll()
-        started_s = self.ctx.monotonic()
-        seq_before = self._exchange.last_seq()
-        try:
-            position = self._exchange.position(command.symbol, timeout_s=self._timeout_s)
-            balances = tuple(self._exchange.balances(timeout_s=self._timeout_s))
-        except Fatal:
-            raise
-        except Failure as failure:
-            self._failed("account", failure)
-            self.ctx.send(AccountQueryFailed(request_id=command.request_id, reason=str(failure)))
-            return
-        self.ctx.send(
-            AccountSnapshot(
-                request_id=command.request_id,
-                symbol=command.symbol,
-                qty=position.qty,
-                entry_price=position.entry_price,
-                balances=balances,
-                seq_before=seq_before,
-                seq_after=self._exchange.last_seq(),
-                at=self.ctx.now(),
-                latency_ms=(self.ctx.monotonic() - started_s) * 1000,
-            )
-        )
-
-    @receive
-    def on_resync(self, command: ResyncAccount) -> None:
-        """Repeat the account's events; the requester repeats the command when they could not be read."""
-        self._poll()
-        try:
-            events = self._exchange.events(command.after, timeout_s=self._timeout_s)
-        except Fatal:
-            raise
-        except Failure as failure:
-            self._failed("events", failure)
-            return
-        for event in events:
-            self.ctx.send(event)
-        seq = max([command.after, self._seq] + [event.seq for event in events])
-        self.ctx.send(AccountResynced(requester=command.requester, seq=seq))
-
-    @receive
-    def on_market_moved(self, _: MarketMoved) -> None:
-        self._poll()
-
-    @receive
-    def on_poll_again(self, _: _PollAgain) -> None:
-        self._retrying = False
-        self._poll()
-
-    def _poll(self) -> list[Fill | OrderCanceled | OrderExpired]:
-        """Tell the account's events since the last poll. Until that succeeds, a replay stays where it is."""
-        try:
-            events = list(self._exchange.events(self._seq, timeout_s=self._timeout_s))
-        except Fatal:
-            raise
-        except Failure as failure:
-            self._failed("events", failure)
-            if not self.ctx.asking(_EVENTS):
-                self.ctx.expect(_EVENTS)
-            if not self._retrying:
-                self._retrying = True
-                self.ctx.after(self._retry_s, _PollAgain())
-            return []
-        self.ctx.answered(_EVENTS)
-        for event in events:
-            self.ctx.send(event)
-            self._seq = max(self._seq, event.seq)
-        return events
-
-    def _failed(self, stage: str, failure: Failure) -> None:
-        self.ctx.send(RequestFailed(stage=stage, kind=failure.kind, reason=str(failure)))
-
-    def _answered(self, stage: str, started_s: float) -> None:
-        self.ctx.send(RequestSucceeded(stage=stage, latency_ms=(self.ctx.monotonic() - started_s) * 1000))
+            self._tell_found(report)

@@ -1,41 +1,41 @@
-"""The way of one order: drafted, recorded on disk, sent once, answered, or asked after until there is evidence.
+"""The way of one order: drafted, recorded on disk, sent once, answered.
 
-``OrderPath`` knows nothing of why an order exists; the order manager, which extends it, knows nothing else.
+``OrderPath`` knows nothing of why an order exists; those who extend it know nothing else. What is asked when no answer
+comes is in ``order_evidence``.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from tbh.domain import order as rules
 from tbh.domain.blotter import Blotter
 from tbh.messages.base import Message, Timer, message
+from tbh.messages.health import Notice, Severity
+from tbh.messages.market import Market
 from tbh.messages.orders import (
-    CancelOrder,
-    CancelRefused,
     Order,
     OrderAccepted,
     OrderCanceled,
     OrderChanged,
     OrderDrafted,
     OrderExpired,
-    OrderFound,
-    OrderNotFound,
     OrderRejected,
     OrderState,
     OrderStatus,
     OrderSubmitted,
     OutcomeUnknown,
     PlaceOrder,
-    QueryOrder,
     Recorded,
 )
 from tbh.runtime.actor import Actor, Context, receive
 
-REPEAT_S = 1.0
-QUERY_EVERY_S = 2.0
+REPEAT_S: Final = 1.0
+HOLD_MAX_S: Final = 10.0
+"""How long an order may be held back before it is withdrawn; longer than any neighbour takes to ask again."""
 
-_IN_FLIGHT = (OrderStatus.RECORDED, OrderStatus.SUBMITTED)
+_IN_FLIGHT: Final = (OrderStatus.RECORDED, OrderStatus.SUBMITTED)
 
 
 @message
@@ -52,28 +52,81 @@ class _AnswerOverdue(Timer):
     client_order_id: str
 
 
+@message
+class _HeldLong(Timer):
+    """The order has been held back as long as it may."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Whose orders, on which market. ``unrecorded_after_s`` is how long an order that reduces risk waits for the disk,
+    ``answer_within_s`` how long any order waits for the gateway."""
+
+    bot_id: str
+    market: Market
+    unrecorded_after_s: float
+    answer_within_s: float
+
+
 class OrderPath(Actor):
-    """Drives orders through the table of ``tbh/domain/order.py``.
+    """Drives orders through the table of ``tbh/domain/order.py``. The methods without a body are for subclasses."""
 
-    ``unrecorded_after_s`` is how long an order that reduces risk waits for the disk, ``answer_within_s`` how long any
-    waits for the gateway. Subclasses implement ``_order_done`` and ``_account_behind``.
-    """
+    sends: ClassVar[tuple[type[Message], ...]] = (
+        OrderDrafted,
+        PlaceOrder,
+        OrderChanged,
+        Notice,
+    )
 
-    sends: ClassVar[tuple[type[Message], ...]] = (OrderDrafted, PlaceOrder, CancelOrder, QueryOrder, OrderChanged)
-
-    def __init__(self, ctx: Context, *, orders: Blotter, unrecorded_after_s: float, answer_within_s: float) -> None:
+    def __init__(self, ctx: Context, *, terms: Terms, orders: Blotter) -> None:
         super().__init__(ctx)
+        self._bot_id = terms.bot_id
+        self._market = terms.market
         self._orders = orders
-        self._unrecorded_after_s = unrecorded_after_s
-        self._answer_within_s = answer_within_s
+        self._unrecorded_after_s = terms.unrecorded_after_s
+        self._answer_within_s = terms.answer_within_s
         self._placed: set[str] = set()
+        self._held: dict[str, None] = {}
         self._canceling: set[str] = set()
+        self._timers: dict[str, int] = {}
+        self._tries: dict[str, int] = {}
+        self._given_up: set[str] = set()
 
-    def _order_done(self, state: OrderState) -> None:
-        """An order has just become terminal."""
+    def _recall(self, client_order_id: str) -> OrderState | None:
+        """An order that this incarnation has not met, if it is one of ours and can be found."""
+        return None
 
-    def _account_behind(self) -> None:
-        """The exchange has counted fills that have not come here."""
+    def _may_place(self, state: OrderState) -> bool:
+        """Whether a recorded order may go now; one that may not is held back."""
+        return True
+
+    def _still_waits(self, state: OrderState) -> bool:
+        """Whether what a held order waits for is still under way."""
+        return False
+
+    def _order_alive(self, state: OrderState) -> None:
+        """An order has moved, or was found, and is still open."""
+
+    def _order_done(self, state: OrderState, *, by_us: bool) -> None:
+        """An order has just become terminal; ``by_us``: it was to be cancelled."""
+
+    def _query(self, order: Order) -> None:
+        """Ask what became of the order."""
+
+    def _cancel(self, state: OrderState, reason: str) -> None:
+        """Take the order off the book; one that was never sent is withdrawn."""
+
+    def _surprised(self, state: OrderState) -> None:
+        """An order that was proven not to exist does."""
+
+    def _known(self, client_order_id: str) -> OrderState | None:
+        state = self._orders.get(client_order_id)
+        return self._recall(client_order_id) if state is None else state
+
+    def _call_people(self, key: str, text: str, severity: Severity = Severity.CRITICAL) -> None:
+        self.ctx.send(Notice(key=key, severity=severity, kind="order", text=text))
 
     # Draft, record, send
 
@@ -82,49 +135,85 @@ class OrderPath(Actor):
         self._orders.put(rules.draft(order, self.ctx.now()))
         self.ctx.keep_asking(f"draft:{client_order_id}", OrderDrafted(order=order), every_s=REPEAT_S)
         if not order.purpose.increases_risk:
-            self.ctx.after(self._unrecorded_after_s, _DraftOverdue(client_order_id=client_order_id))
+            self._set_timer(client_order_id, self._unrecorded_after_s, _DraftOverdue(client_order_id=client_order_id))
 
     @receive
     def on_recorded(self, recorded: Recorded) -> None:
         self.ctx.answered(f"draft:{recorded.client_order_id}")
-        state = self._orders.get(recorded.client_order_id)
+        state = self._known(recorded.client_order_id)
         if state is not None:
             state = rules.on_recorded(state, self.ctx.now())
         if state is not None:
             self._orders.put(state)  # the journal wrote this very transition; telling it again would be one commit more
-            self._place(state.order)
+            self._place(state)
 
     @receive
     def on_draft_overdue(self, overdue: _DraftOverdue) -> None:
         state = self._orders.get(overdue.client_order_id)
         if state is not None and state.status is OrderStatus.DRAFTED:
             self.ctx.log.warning("exit_sent_unrecorded", client_order_id=overdue.client_order_id)
-            self._place(state.order)
+            self._place(state)
 
-    def _place(self, order: Order) -> None:
+    def _place(self, state: OrderState) -> None:
+        order = state.order
         client_order_id = order.client_order_id
         if client_order_id in self._placed:
             return
-        self._placed.add(client_order_id)
+        if order.expires_at is not None and self.ctx.now() > order.expires_at:
+            self._move(rules.on_expired(state, state.filled_qty, "too late to be sent", self.ctx.now()), "expired")
+            return
         self.ctx.expect(f"outcome:{client_order_id}")
-        self.ctx.after(self._answer_within_s, _AnswerOverdue(client_order_id=client_order_id))
-        self.ctx.send(PlaceOrder(order=order, expires_at=order.expires_at))
+        if not self._may_place(state):
+            if client_order_id not in self._held:
+                self._held[client_order_id] = None
+                self._set_timer(client_order_id, HOLD_MAX_S, _HeldLong(client_order_id=client_order_id))
+            return
+        self._held.pop(client_order_id, None)
+        self._placed.add(client_order_id)
+        self._set_timer(client_order_id, self._answer_within_s, _AnswerOverdue(client_order_id=client_order_id))
+        # The gateway looks at the order's own expiry and answers; an expired command would only be set aside.
+        self.ctx.send(PlaceOrder(order=order))
+
+    def _place_held(self) -> None:
+        """What was held back may go once the orders before it have moved."""
+        for client_order_id in list(self._held):
+            state = self._orders.get(client_order_id)
+            if client_order_id in self._held and state is not None and not rules.is_terminal(state.status):
+                self._place(state)
+
+    @receive
+    def on_held_long(self, timer: _HeldLong) -> None:
+        state = self._orders.get(timer.client_order_id)
+        if state is None or timer.client_order_id not in self._held:
+            return
+        if self._still_waits(state):
+            self._set_timer(timer.client_order_id, HOLD_MAX_S, timer)
+        else:
+            self._cancel(state, "what it had to wait for did not come")
+
+    def _withdraw_expired(self) -> None:
+        """End the entries whose bar was over before the disk, or what else they wait for, let them go."""
+        for state in self._orders.open:
+            expires_at = state.order.expires_at
+            waits = state.order.client_order_id not in self._placed
+            if waits and expires_at is not None and self.ctx.now() > expires_at:
+                self._place(state)
 
     # Answers
 
     @receive
     def on_submitted(self, fact: OrderSubmitted) -> None:
-        if (state := self._orders.get(fact.client_order_id)) is not None:
+        if (state := self._known(fact.client_order_id)) is not None:
             self._move(rules.on_submitted(state, self.ctx.now()), "submitted")
 
     @receive
     def on_accepted(self, fact: OrderAccepted) -> None:
-        if (state := self._orders.get(fact.client_order_id)) is not None:
+        if (state := self._known(fact.client_order_id)) is not None:
             self._move(rules.on_accepted(state, fact.exchange_order_id, self.ctx.now()), "accepted")
 
     @receive
     def on_rejected(self, fact: OrderRejected) -> None:
-        if (state := self._orders.get(fact.client_order_id)) is not None:
+        if (state := self._known(fact.client_order_id)) is not None:
             self._move(rules.on_rejected(state, fact.reason, self.ctx.now()), "rejected")
 
     @receive
@@ -138,7 +227,7 @@ class OrderPath(Actor):
             self._silent(overdue.client_order_id, f"no answer within {self._answer_within_s:g} s")
 
     def _silent(self, client_order_id: str, reason: str) -> None:
-        if (state := self._orders.get(client_order_id)) is not None:
+        if (state := self._known(client_order_id)) is not None:
             self._move(rules.on_silence(state, reason, self.ctx.now()), "unknown")
 
     def _gateway_restarted(self) -> None:
@@ -149,64 +238,16 @@ class OrderPath(Actor):
 
     @receive
     def on_canceled(self, fact: OrderCanceled) -> None:
-        if (state := self._orders.get(fact.client_order_id)) is not None:
-            self._move(rules.on_canceled(state, fact.filled_qty, fact.reason, self.ctx.now()), "canceled")
+        state = self._known(fact.client_order_id)
+        if state is None:
+            self.ctx.answered(f"cancel:{fact.client_order_id}")
+            return
+        self._move(rules.on_canceled(state, fact.filled_qty, fact.reason, self.ctx.now()), "canceled")
 
     @receive
     def on_expired(self, fact: OrderExpired) -> None:
-        if (state := self._orders.get(fact.client_order_id)) is not None:
+        if (state := self._known(fact.client_order_id)) is not None:
             self._move(rules.on_expired(state, fact.filled_qty, fact.reason, self.ctx.now()), "expired")
-
-    # Evidence
-
-    def _query(self, order: Order) -> None:
-        query = QueryOrder(client_order_id=order.client_order_id, symbol=order.symbol, signed_until=order.expires_at)
-        self.ctx.keep_asking(f"query:{order.client_order_id}", query, every_s=QUERY_EVERY_S)
-
-    @receive
-    def on_found(self, fact: OrderFound) -> None:
-        state = self._orders.get(fact.client_order_id)
-        if state is None:
-            return
-        moved = rules.on_found(state, fact, self.ctx.now())
-        self._move(moved, "found")
-        now_at = moved or state
-        if now_at.status is not OrderStatus.UNKNOWN:
-            self.ctx.answered(f"query:{fact.client_order_id}")
-        elif fact.filled_qty > now_at.filled_qty:
-            self._account_behind()
-
-    @receive
-    def on_not_found(self, fact: OrderNotFound) -> None:
-        state = self._orders.get(fact.client_order_id)
-        if state is None or not fact.conclusive:
-            return
-        self._move(rules.on_not_found(state, fact.conclusive, self.ctx.now()), "absent")
-        if state.status is not OrderStatus.UNKNOWN:
-            self.ctx.answered(f"query:{fact.client_order_id}")
-
-    # Cancel
-
-    def _cancel(self, state: OrderState, reason: str) -> None:
-        """Take the order off the book; one that was never sent is withdrawn here."""
-        client_order_id = state.order.client_order_id
-        if client_order_id in self._canceling:
-            return
-        never_sent = state.status in (OrderStatus.DRAFTED, OrderStatus.RECORDED) and client_order_id not in self._placed
-        if never_sent:
-            self._move(rules.on_canceled(state, state.filled_qty, reason, self.ctx.now()), "withdrawn")
-            return
-        self._canceling.add(client_order_id)
-        command = CancelOrder(client_order_id=client_order_id, symbol=state.order.symbol)
-        self.ctx.keep_asking(f"cancel:{client_order_id}", command, every_s=QUERY_EVERY_S)
-
-    @receive
-    def on_cancel_refused(self, fact: CancelRefused) -> None:
-        self.ctx.answered(f"cancel:{fact.client_order_id}")
-        self._canceling.discard(fact.client_order_id)
-        state = self._orders.get(fact.client_order_id)
-        if state is not None and not rules.is_terminal(state.status):
-            self._query(state.order)
 
     # Every transition passes here
 
@@ -215,20 +256,48 @@ class OrderPath(Actor):
         if state is None:
             return False
         client_order_id = state.order.client_order_id
-        before = self._orders.get(client_order_id)
+        before = self._orders.get(client_order_id) or state
         self._orders.put(state)
         self.ctx.send(OrderChanged(state=state, event=event))
+        if state.status is not before.status or state.filled_qty != before.filled_qty:
+            self._tries.pop(client_order_id, None)
+            self._given_up.discard(client_order_id)
         if state.status not in _IN_FLIGHT:
             self.ctx.answered(f"outcome:{client_order_id}")
-        if state.status is OrderStatus.UNKNOWN:
-            if not self.ctx.asking(f"query:{client_order_id}"):
-                self._query(state.order)
-        elif before is not None and before.status is OrderStatus.UNKNOWN:
-            self.ctx.answered(f"query:{client_order_id}")
-        if rules.is_terminal(state.status) and not (before is not None and rules.is_terminal(before.status)):
-            for request in ("draft", "cancel", "query"):
-                self.ctx.answered(f"{request}:{client_order_id}")
-            self._placed.discard(client_order_id)
-            self._canceling.discard(client_order_id)
-            self._order_done(state)
+            self._held.pop(client_order_id, None)
+            self._drop_timer(client_order_id)
+        if rules.is_surprise(before, state):
+            self._surprised(state)
+        if rules.is_terminal(state.status):
+            if not rules.is_terminal(before.status):
+                self._end(state)
+        else:
+            self._placed.add(client_order_id)
+            if state.status is OrderStatus.UNKNOWN:
+                if not self.ctx.asking(f"query:{client_order_id}"):
+                    self._query(state.order)
+            elif before.status is OrderStatus.UNKNOWN:
+                self.ctx.answered(f"query:{client_order_id}")
+            self._order_alive(state)
+        self._place_held()
         return True
+
+    def _end(self, state: OrderState) -> None:
+        client_order_id = state.order.client_order_id
+        for request in ("draft", "cancel", "query"):
+            self.ctx.answered(f"{request}:{client_order_id}")
+        by_us = client_order_id in self._canceling
+        self._placed.discard(client_order_id)
+        self._canceling.discard(client_order_id)
+        self._order_done(state, by_us=by_us)
+
+    # Timers: one per order, for whatever is next overdue
+
+    def _set_timer(self, client_order_id: str, after_s: float, timer: Timer) -> None:
+        self._drop_timer(client_order_id)
+        self._timers[client_order_id] = self.ctx.after(after_s, timer)
+
+    def _drop_timer(self, client_order_id: str) -> None:
+        handle = self._timers.pop(client_order_id, None)
+        if handle is not None:
+            self.ctx.cancel(handle)

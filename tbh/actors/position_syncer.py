@@ -1,8 +1,8 @@
 """The position syncer: does the exchange hold what the book says?
 
-A snapshot counts only if it and the book speak of the same instant. Account events and snapshots come from one sender,
-in order, so this actor knows by itself which events came before a snapshot; and the book says which fill it has taken
-last. What does not count, or disagrees for the first time, is asked again soon, a few times, and then at the usual time.
+A snapshot counts only if it and the book speak of the same instant. Account events and snapshots come from one sender
+in order, so this actor knows which events came before a snapshot; and the book says which fill it has taken last.
+What does not count, or disagrees for the first time, is asked again soon, a few times, and then at the usual time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPEAT_S: Final = 15.0
 RESYNC_EVERY_S: Final = 1.0
 AGAIN_S: Final = 0.2
 TRIES_MAX: Final = 5
-"""Questions in a row that may end without a belief before the next one waits for its time."""
+"""After so many questions in a row that settled nothing, the next one waits for the usual time."""
 
 _QUERY = "account"
 _RESYNC = "resync"
@@ -113,7 +113,6 @@ class PositionSyncerActor(Actor):
 
     @receive
     def on_sync_time(self, _: _SyncTime) -> None:
-        self._tries = 0
         self._ask()
 
     @receive

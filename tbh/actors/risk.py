@@ -1,9 +1,9 @@
 """Risk: every proposal passes here, and none passes twice with two answers.
 
 It keeps an account and the open orders of its own, from the same facts as everybody else, so that a verdict rests on
-what has happened and never on who was told first. What it can't know yet it waits for: proposals wait until the account,
-the lease and the operator's controls are known, an entry also while something is under repair (``gate.PASSING``) or its
-own bar is not valued yet. Waiting ends by itself after a while, with a refusal.
+what has happened and never on who was told first. What it can't know yet it waits for: any proposal until account,
+lease and the operator's controls are known, an entry also while something is under repair (``gate.PASSING``), while its
+own bar is not valued yet, or until the exit that it reverses stands. An entry that has waited too long is refused.
 """
 
 from __future__ import annotations
@@ -11,24 +11,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from tbh.actors.gate import Gate
+from tbh.actors.gate import GateKeeper
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.actors.standing import AccountView, Approvals
+from tbh.domain.money import ZERO, plain
 from tbh.domain.risk import Refusal, RiskLimits, judge, limit_reasons
 from tbh.messages.account import AccountResynced, Marked, PositionSynced, ResyncAccount, SyncStatus
 from tbh.messages.base import Timer, message
-from tbh.messages.controls import (
-    ControlsChanged,
-    DatabaseAway,
-    DatabaseBack,
-    LeaseLapsed,
-    LeaseLost,
-    LeaseRenewed,
-    TokenRefused,
-)
-from tbh.messages.health import GateChanged, Notice, Severity
-from tbh.messages.journal import StoreFailed, StoreRecovered
-from tbh.messages.market import FeedRecovered, FeedStale, Market
+from tbh.messages.health import Notice, Severity
+from tbh.messages.market import Market
 from tbh.messages.orders import (
     Approved,
     Declined,
@@ -41,10 +32,10 @@ from tbh.messages.orders import (
     OrderRejected,
     OutcomeUnknown,
 )
-from tbh.messages.strategy import Proposal, Refused, StrategyProtectOnly
-from tbh.messages.system import DeadLettered, Restarted
+from tbh.messages.strategy import Proposal, Refused
+from tbh.messages.system import DeadLettered
 from tbh.ports import StoreReader
-from tbh.runtime.actor import Actor, Context, receive
+from tbh.runtime.actor import Context, receive
 
 REPEAT_S: Final = 1.0
 WAIT_MAX_S: Final = 30.0
@@ -57,30 +48,24 @@ _KEEPERS: Final = frozenset({"order_manager", "journaler", "accountant", "positi
 _ACCOUNT_FACTS: Final = frozenset(
     kind.__name__
     for kind in (
-        Fill,
-        OrderAccepted,
-        OrderRejected,
-        OutcomeUnknown,
-        OrderCanceled,
-        OrderExpired,
-        OrderFound,
-        OrderChanged,
+        *(Fill, OrderChanged, OrderAccepted, OrderRejected, OutcomeUnknown),
+        *(OrderCanceled, OrderExpired, OrderFound),
     )
 )
 
 
 @message
 class _WaitedLong(Timer):
-    """See whether the proposal still waits."""
+    """The proposal has waited as long as an entry may."""
 
     proposal_id: str
 
 
-class RiskActor(Actor):
+class RiskActor(GateKeeper):
     """Judges one symbol's proposals (``tbh/domain/risk.py``). ``cash`` is the account's at its start, in quote;
     ``flags`` are gate reasons that hold for the whole session. ``ValueError`` for a flag that is no gate reason."""
 
-    sends = (Approved, Refused, GateChanged, ResyncAccount, Notice)
+    sends = (*GateKeeper.sends, Approved, Refused, ResyncAccount, Notice)
 
     def __init__(
         self,
@@ -93,19 +78,16 @@ class RiskActor(Actor):
         store: StoreReader,
         flags: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(ctx)
+        super().__init__(ctx, flags=flags)
         self._market = market
         self._limits = limits
         self._bot_id = bot_id
         self._view = AccountView(market, cash=cash, store=store)
         self._approvals = Approvals()
-        self._gate = Gate(flags)
+        self._mark: Marked | None = None
+        self._waiting: dict[str, tuple[Proposal, int]] = {}
         self._gate.put("defence_mode", "defence_mode" in self._limit_reasons(None))
         self._gate.put("order_unknown", self._view.has_unknown, source="orders")
-        self._told: GateChanged | None = None
-        self._unheard = {"account", "controls", "lease"}
-        self._mark: Marked | None = None
-        self._waiting: dict[str, Proposal] = {}
         after = int(store.meta(ACCOUNT_SEQ) or 0)
         ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=REPEAT_S)
 
@@ -113,14 +95,15 @@ class RiskActor(Actor):
 
     @receive
     def on_proposal(self, proposal: Proposal) -> None:
-        if self._answer(proposal) or proposal.proposal_id in self._waiting:
+        proposal_id = proposal.proposal_id
+        if proposal_id in self._waiting or self._answer(proposal):
             return
         if len(self._waiting) < WAITING_MAX:  # beyond, whoever asks asks again
-            self._waiting[proposal.proposal_id] = proposal
-            self.ctx.after(WAIT_MAX_S, _WaitedLong(proposal_id=proposal.proposal_id))
+            timer = self.ctx.after(WAIT_MAX_S, _WaitedLong(proposal_id=proposal_id))
+            self._waiting[proposal_id] = (proposal, timer)
 
     def _answer(self, proposal: Proposal) -> bool:
-        """Answer if that is possible now. A repeated proposal gets its former answer, except that an approval which has
+        """Answer unless it has to wait. A repeated proposal gets its former answer, except that an approval which has
         led to no order yet does not hold once the gate has closed."""
         if self._unheard:
             return False
@@ -129,19 +112,29 @@ class RiskActor(Actor):
             self._approve(proposal, order.qty, served=True)
             return True
         former = self._approvals.verdict(proposal.proposal_id)
-        entry = proposal.purpose.increases_risk
-        if former is not None and (isinstance(former, Refused) or not (entry and self._gate.lasting)):
+        closed = proposal.purpose.increases_risk and bool(self._gate.lasting)
+        if former is not None and (isinstance(former, Refused) or not closed):
             self.ctx.send(former)
             return True
-        if entry and not self._gate.lasting and (self._gate.reasons or self._unvalued(proposal)):
+        if self._obstacle(proposal) is not None:
             return False
         self._judge(proposal)
         return True
 
-    def _unvalued(self, proposal: Proposal) -> bool:
-        """Whether a limit on the account's results waits for the mark of the proposal's own bar."""
+    def _obstacle(self, proposal: Proposal) -> Refusal | None:
+        """What keeps the proposal waiting, worded as the refusal that it becomes when it has waited in vain."""
+        if self._unheard:
+            return Refusal(rule="warmup", detail=f"not known: {', '.join(sorted(self._unheard))}")
+        if not proposal.purpose.increases_risk or self._gate.lasting:
+            return None
+        if self._gate.reasons:
+            return Refusal(rule=self._gate.reasons[0], detail=f"entries wait: {', '.join(self._gate.reasons)}")
         limited = self._limits.daily_loss_limit is not None or self._limits.max_drawdown is not None
-        return limited and (self._mark is None or self._mark.bar_index < proposal.bar_index)
+        if limited and (self._mark is None or self._mark.bar_index < proposal.bar_index):
+            return Refusal(rule="stale_data", detail=f"the account is not valued at bar {proposal.bar_index}")
+        if self._view.waits_for_exit(proposal):
+            return Refusal(rule="position_open", detail="the exit of the opposite position does not stand")
+        return None
 
     def _judge(self, proposal: Proposal) -> None:
         self._view.refresh()
@@ -182,43 +175,46 @@ class RiskActor(Actor):
         self.ctx.log.info("proposal_refused", proposal_id=proposal.proposal_id, rule=refusal.rule)
         self.ctx.send(refused)
 
+    # What waits
+
     def _reconsider(self) -> None:
-        """Something that proposals may have waited for has changed."""
-        for proposal in list(self._waiting.values()):
+        for proposal, timer in list(self._waiting.values()):
             late = proposal.expires_at is not None and self.ctx.now() > proposal.expires_at
             if late:
                 self._refuse_waiting(proposal)
             elif self._answer(proposal):
                 del self._waiting[proposal.proposal_id]
+                self.ctx.cancel(timer)
 
     @receive
     def on_waited_long(self, timer: _WaitedLong) -> None:
-        proposal = self._waiting.get(timer.proposal_id)
-        if proposal is not None and proposal.purpose.increases_risk:
+        proposal, _ = self._waiting[timer.proposal_id]
+        if proposal.purpose.increases_risk:
             self._refuse_waiting(proposal)
 
     def _refuse_waiting(self, proposal: Proposal) -> None:
-        del self._waiting[proposal.proposal_id]
-        waited_for = ", ".join([*sorted(self._unheard), *self._gate.reasons]) or "the mark of its bar"
-        rule = next(iter(self._gate.reasons), "warmup")
-        self._refuse(proposal, Refusal(rule=rule, detail=f"waited in vain for: {waited_for}"))
+        _, timer = self._waiting.pop(proposal.proposal_id)
+        self.ctx.cancel(timer)
+        obstacle = self._obstacle(proposal) or Refusal(rule="expired", detail="its bar is over")
+        self._refuse(proposal, Refusal(rule=obstacle.rule, detail=f"waited in vain: {obstacle.detail}"))
 
     @receive
     def on_declined(self, declined: Declined) -> None:
         self._approvals.done(declined.proposal_id)
-        self._reconsider()
 
     # The account
 
     @receive
     def on_fill(self, fill: Fill) -> None:
         self._view.fill(fill)
+        self._reconsider()
 
     @receive
     def on_order_changed(self, changed: OrderChanged) -> None:
-        self._view.confirm(changed.state.order.client_order_id)
+        order = changed.state.order
+        self._view.confirm(order.client_order_id)
         self._view.order(changed.state)
-        self._approvals.done(changed.state.order.intent_id)
+        self._approvals.done(order.intent_id)
         self._close_for("order_unknown", self._view.has_unknown, source="orders")
 
     @receive
@@ -252,104 +248,18 @@ class RiskActor(Actor):
         reached = self._limit_reasons(marked)
         for reason in ("daily_loss", "drawdown"):
             if reason in reached and reason not in self._gate.reasons:
-                text = f"{marked.symbol}: {reason} limit reached, day {marked.day_pnl}, drawdown {marked.drawdown:.4f}"
+                text = f"{marked.symbol}: the {reason} limit is reached at an equity of {plain(marked.equity)}"
                 self._call_people(f"{reason}:{marked.at:%Y-%m-%d}", Severity.CRITICAL, text)
             self._gate.put(reason, reason in reached)
         self._gate_moved()
 
     def _limit_reasons(self, marked: Marked | None) -> tuple[str, ...]:
-        zero = Decimal(0)
         return limit_reasons(
             self._limits,
-            day_pnl=zero if marked is None else marked.day_pnl,
-            day_start_equity=zero if marked is None else marked.equity - marked.day_pnl,
-            drawdown=zero if marked is None else marked.drawdown,
+            day_pnl=ZERO if marked is None else marked.day_pnl,
+            day_start_equity=ZERO if marked is None else marked.equity - marked.day_pnl,
+            drawdown=ZERO if marked is None else marked.drawdown,
         )
-
-    # The gate
-
-    @receive
-    def on_controls(self, controls: ControlsChanged) -> None:
-        self._gate.put("paused", controls.paused)
-        self._gate.put("killed", controls.killed)
-        self._gate.put("observe_only", controls.observe_only, source="controls")
-        self._gate.put("subscription_inactive", not controls.subscription_active)
-        self._heard("controls")
-
-    @receive
-    def on_lease_renewed(self, _: LeaseRenewed) -> None:
-        self._gate.put("lease_lapsed", False)
-        self._heard("lease")
-
-    @receive
-    def on_lease_lapsed(self, _: LeaseLapsed) -> None:
-        self._gate.put("lease_lapsed", True)
-        self._heard("lease")
-
-    @receive
-    def on_lease_lost(self, _: LeaseLost) -> None:
-        self._gate.put("lease_lost", True)
-        self._heard("lease")
-
-    @receive
-    def on_token_refused(self, _: TokenRefused) -> None:
-        self._close_for("token_refused", True)
-
-    @receive
-    def on_database_away(self, _: DatabaseAway) -> None:
-        self._close_for("database_away", True)
-
-    @receive
-    def on_database_back(self, _: DatabaseBack) -> None:
-        self._close_for("database_away", False)
-
-    @receive
-    def on_feed_stale(self, _: FeedStale) -> None:
-        self._close_for("stale_data", True)
-
-    @receive
-    def on_feed_recovered(self, _: FeedRecovered) -> None:
-        self._close_for("stale_data", False)
-
-    @receive
-    def on_store_failed(self, _: StoreFailed) -> None:
-        self._close_for("disk_full", True)
-
-    @receive
-    def on_store_recovered(self, _: StoreRecovered) -> None:
-        self._close_for("disk_full", False)
-
-    @receive
-    def on_protect_only(self, _: StrategyProtectOnly) -> None:
-        self._close_for("observe_only", True, source="strategy")
-
-    def on_halt(self, reason: str) -> None:
-        self.ctx.log.warning("entries_halted", reason=reason)
-        self._close_for("kill_switch", True, source="halt")
-
-    @receive
-    def on_restarted(self, restarted: Restarted) -> None:
-        if restarted.actor != self.ctx.name and self._told is not None:
-            self.ctx.send(self._told)
-
-    def _heard(self, what: str) -> None:
-        self._unheard.discard(what)
-        self._gate_moved()
-
-    def _close_for(self, reason: str, holds: bool, *, source: str = "") -> None:
-        self._gate.put(reason, holds, source=source)
-        self._gate_moved()
-
-    def _gate_moved(self) -> None:
-        """Tell the gate if it has changed, and look at what waits. Before all is known nobody is told anything."""
-        if self._unheard:
-            return
-        reasons = self._gate.reasons
-        gate = GateChanged(reasons=reasons, exits_allowed="lease_lost" not in reasons)
-        if gate != self._told:
-            self._told = gate
-            self.ctx.send(gate)
-        self._reconsider()
 
     def _call_people(self, key: str, severity: Severity, text: str) -> None:
         self.ctx.send(Notice(key=f"{self._bot_id}:{key}", severity=severity, kind="risk", text=text))

@@ -25,7 +25,7 @@ DAYS_KEPT: Final = 3
 class Approvals:
     """Verdicts by proposal, the newest ``REMEMBERED_MAX``, and the approvals that no order is known of yet.
 
-    An approved entry may become an order until it expires. An approved exit is under way until there is word of it.
+    An approved entry may become an order until it expires, or until there is word of it.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Approvals:
             oldest = next(iter(self._verdicts))
             del self._verdicts[oldest]
             self._under_way.pop(oldest, None)
-        if isinstance(verdict, Approved) and not served:
+        if isinstance(verdict, Approved) and verdict.purpose.increases_risk and not served:
             self._under_way[verdict.proposal_id] = verdict
 
     def verdict(self, proposal_id: str) -> Approved | Refused | None:
@@ -113,7 +113,7 @@ class AccountView:
         self._unconfirmed.discard(client_order_id)
 
     def refresh(self) -> None:
-        """Read again the open orders of which only the store has spoken, for their end may not have been on disk yet."""
+        """Read again the orders of which only the store has spoken: their end may not have been on disk yet."""
         for client_order_id in list(self._unconfirmed):
             state = self._store.order(client_order_id)
             if state is not None:
@@ -124,19 +124,34 @@ class AccountView:
     def standing(self, proposal: Proposal, under_way: Sequence[Approved]) -> Standing:
         """What ``tbh.domain.risk.judge`` needs to know, with approvals under way counted as orders."""
         position = self._book.position
-        drafts = [_as_draft(approved) for approved in under_way if approved.purpose.increases_risk]
+        drafts = [_as_draft(approved) for approved in under_way]
         day = proposal.bar_open.date()
-        entries = self._entries.get(day, set()) | {
-            state.order.intent_id for state in drafts if state.order.bar_open.date() == day
-        }
-        exits = [approved.order_side for approved in under_way if approved.purpose is Purpose.EXIT]
-        exits += [state.order.side for state in self._blotter.open if state.order.purpose is Purpose.EXIT]
+        entries = self._entries.get(day, set()) | {one.proposal_id for one in under_way if one.bar_open.date() == day}
         return Standing(
             equity=self._account.equity(proposal.reference_price),
             position=position,
             open_orders=self._blotter.open + drafts,
             trades_today=len(entries - {proposal.proposal_id}),
-            exit_approved=position is not None and _closing(position) in exits,
+            exit_approved=position is not None and self._exit_stands(position),
+        )
+
+    def waits_for_exit(self, proposal: Proposal) -> bool:
+        """Whether the proposal would reverse a position whose exit does not stand on the exchange's book yet.
+
+        Sent before its exit, an entry would itself reduce the position, and the exit find nothing left to close.
+        """
+        position = self._book.position
+        if position is None or proposal.purpose is not Purpose.ENTRY or proposal.side is not _closing(position):
+            return False
+        dust = self._book.is_dust(self._market, proposal.reference_price)
+        return not dust and not self._exit_stands(position)
+
+    def _exit_stands(self, position: Position) -> bool:
+        return any(
+            state.order.purpose is Purpose.EXIT
+            and state.order.side is _closing(position)
+            and state.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+            for state in self._blotter.open
         )
 
 

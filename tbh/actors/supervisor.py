@@ -9,28 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
+from typing import Final
 
-from tbh.domain import ids
-from tbh.domain.money import floor_to_step, plain
-from tbh.domain.protection import guards
-from tbh.messages.account import Position
+from tbh.actors.escape import CALL_TIMEOUT_S, Escape, Outside, PositionPolicy
 from tbh.messages.market import Market
-from tbh.messages.orders import Order, OrderType, Purpose, Side
-from tbh.ports import Exchange, Rpc, StoreReader
 from tbh.runtime.actor import Log
 
-CALL_TIMEOUT_S = 3.0
+__all__ = ["Outside", "PositionPolicy", "Runner", "Step", "Supervisor"]
 
-
-class PositionPolicy(StrEnum):
-    """What becomes of the position: ``protect`` sees to its stop, ``flatten`` closes it, ``hold`` leaves it alone."""
-
-    PROTECT = "protect"
-    FLATTEN = "flatten"
-    HOLD = "hold"
+OWNED_BY_ANOTHER: Final = 75
+TOKEN_REFUSED: Final = 77
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +28,6 @@ class Step:
     name: str
     deadline_s: float
     act: Callable[[], str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """The supervisor's own connections. ``exchange`` and ``rpc`` open one when called; ``store`` is a reader."""
-
-    exchange: Callable[[], Exchange]
-    rpc: Callable[[], Rpc]
-    store: Callable[[], StoreReader]
-    halt: Callable[[str], None]
-    drain: Callable[[str, float], bool]
-    now: Callable[[], datetime]
 
 
 Runner = Callable[[float, Callable[[], str]], str]
@@ -83,14 +59,22 @@ class Supervisor:
         return exit_code
 
     def _steps(self, actor: str, reason: str, exit_code: int) -> Sequence[Step]:
+        # Whoever can't prove that it is the bot any more may still see to a stop, and to no more than that.
+        policy = PositionPolicy.PROTECT if exit_code == TOKEN_REFUSED else self._policy
         steps = [
             Step(name="entries_off", deadline_s=1.0, act=lambda: self._entries_off(reason)),
             Step(name="health", deadline_s=CALL_TIMEOUT_S, act=lambda: self._health(actor, reason)),
-            Step(name="journal", deadline_s=CALL_TIMEOUT_S, act=lambda: self._journal(actor)),
+            Step(name="journal", deadline_s=CALL_TIMEOUT_S + 0.5, act=lambda: self._journal(actor)),
             Step(name="notice", deadline_s=CALL_TIMEOUT_S, act=lambda: self._notice(actor, reason, exit_code)),
         ]
-        if exit_code != 75:  # whoever owns the bot now owns its position too
-            steps.append(Step(name=f"position_{self._policy}", deadline_s=10.0, act=self._position))
+        if exit_code != OWNED_BY_ANOTHER:  # whoever owns the bot now owns its position too
+            escape = Escape(
+                bot_id=self._bot_id, boot_id=self._boot_id, market=self._market, outside=self._outside, log=self._log
+            )
+            steps += [
+                Step(name="entries_canceled", deadline_s=2 * CALL_TIMEOUT_S, act=escape.cancel_entries),
+                Step(name=f"position_{policy}", deadline_s=10.0, act=lambda: escape.position(policy)),
+            ]
         return steps
 
     def _entries_off(self, reason: str) -> str:
@@ -116,95 +100,3 @@ class Supervisor:
         payload = {"severity": "critical", "text": f"{actor}: {reason}", "exit_code": exit_code}
         self._outside.rpc().notify(channel="in_app", payload=payload, key=f"escalated:{self._boot_id}")
         return "sent"
-
-    # The position
-
-    def _position(self) -> str:
-        if self._policy is PositionPolicy.HOLD:
-            return "held"
-        exchange = self._outside.exchange()
-        try:
-            self._cancel_entries(exchange)
-            report = exchange.position(self._market.symbol, timeout_s=CALL_TIMEOUT_S)
-            qty = floor_to_step(abs(report.qty), self._market.amount_step)
-            if not qty:
-                return "flat"
-            side = Side.SELL if report.qty > 0 else Side.BUY
-            if self._policy is PositionPolicy.FLATTEN:
-                return self._flatten(exchange, side, qty)
-            return self._protect(exchange)
-        finally:
-            exchange.close()
-
-    def _cancel_entries(self, exchange: Exchange) -> None:
-        for report in exchange.open_orders(self._market.symbol, timeout_s=CALL_TIMEOUT_S):
-            parts = ids.parse(report.client_order_id, self._bot_id)
-            if parts is not None and parts.purpose.increases_risk:
-                exchange.cancel(report.client_order_id, self._market.symbol, timeout_s=CALL_TIMEOUT_S)
-
-    def _flatten(self, exchange: Exchange, side: Side, qty: Decimal) -> str:
-        request_id = f"escalation:{self._boot_id}"
-        order = self._order(
-            ids.flatten_order_id(self._bot_id, request_id, 0, purpose=Purpose.EMERGENCY),
-            ids.intent_id(Purpose.EMERGENCY, request_id),
-            side=side,
-            qty=qty,
-            purpose=Purpose.EMERGENCY,
-        )
-        accepted = exchange.place(order, timeout_s=CALL_TIMEOUT_S)
-        return f"{side} {plain(qty)} at market: {accepted.status}"
-
-    def _protect(self, exchange: Exchange) -> str:
-        position = self._outside.store().positions().get(self._market.symbol)
-        for report in exchange.open_orders(self._market.symbol, timeout_s=CALL_TIMEOUT_S):
-            parts = ids.parse(report.client_order_id, self._bot_id)
-            if parts is not None and parts.purpose is Purpose.STOP:
-                return f"its stop stands: {report.client_order_id}"
-        guard = guards(position, self._market, best_price=None).get(Purpose.STOP)
-        if position is None or guard is None:
-            return "no stop is defined for it"
-        revision = self._next_revision(exchange, position)
-        order = self._order(
-            ids.protection_order_id(self._bot_id, position.position_id, Purpose.STOP, revision),
-            ids.intent_id(Purpose.STOP, position.position_id, revision),
-            side=guard.side,
-            qty=guard.qty,
-            purpose=Purpose.STOP,
-            stop_price=guard.price,
-        )
-        accepted = exchange.place(order, timeout_s=CALL_TIMEOUT_S)
-        return f"stop {guard.side} {plain(guard.qty)} at {plain(guard.price)}: {accepted.status}"
-
-    def _next_revision(self, exchange: Exchange, position: Position) -> int:
-        """The first revision whose id the exchange has never seen."""
-        for revision in range(10_000):
-            client_order_id = ids.protection_order_id(self._bot_id, position.position_id, Purpose.STOP, revision)
-            if exchange.order(client_order_id, self._market.symbol, timeout_s=CALL_TIMEOUT_S) is None:
-                return revision
-        raise LookupError("10,000 revisions of one stop")
-
-    def _order(
-        self,
-        client_order_id: str,
-        intent_id: str,
-        *,
-        side: Side,
-        qty: Decimal,
-        purpose: Purpose,
-        stop_price: Decimal | None = None,
-    ) -> Order:
-        now = self._outside.now()
-        return Order(
-            client_order_id=client_order_id,
-            intent_id=intent_id,
-            symbol=self._market.symbol,
-            side=side,
-            type=OrderType.MARKET if stop_price is None else OrderType.STOP_MARKET,
-            qty=qty,
-            stop_price=stop_price,
-            reduce_only=True,
-            purpose=purpose,
-            strategy="",
-            bar_open=now,
-            created_at=now,
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -13,14 +14,15 @@ from types import FrameType
 from tbh.cli.demo_plan import plan_of
 from tbh.cli.demo_view import JsonView, Opening, PlainView, View
 from tbh.infra.statedir import StatePaths
-from tbh.session import DemoPlan, DemoSession
+from tbh.plan import DemoPlan
+from tbh.session import DemoSession
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo to the end of the market, or until a signal asks it to stop; the session's exit code."""
-    watched = sys.stdout.isatty() and not args.json
+    watched = sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb") and not args.json
     with stop_signals() as stop:
         plan = plan_of(args, watched=watched)
         gap_warning = plan.candles.gap_warning()
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         session = DemoSession.open(plan)
         args.log_dir = session.state.logs
         view = _view(args, watched=watched)
-        exit_code = _watch(session, view, stop, _opening(plan, session, resumed=resumed))
+        exit_code = _watch(session, view, stop, opening_of(plan, session, resumed=resumed))
     view.end(session.snapshot(), session.result())
     escalation = session.result()["escalation"]
     if escalation is not None:
@@ -95,9 +97,10 @@ def _watch(session: DemoSession, view: View, stop: Stop, opening: Opening) -> in
     return exit_code
 
 
-def _opening(plan: DemoPlan, session: DemoSession, *, resumed: bool) -> Opening:
+def opening_of(plan: DemoPlan, session: DemoSession, *, resumed: bool) -> Opening:
+    """What the views tell before the first bar."""
     return Opening(
-        market=f"simulated market, seed {plan.seed}" if plan.simulated else plan.candles.name,
+        market=f"seed {plan.seed}" if plan.simulated else plan.candles.name,
         simulated=plan.simulated,
         symbol=plan.symbol,
         timeframe=plan.definition.timeframe,

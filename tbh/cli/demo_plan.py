@@ -12,7 +12,7 @@ from tbh.cli.parser import CommandError
 from tbh.cli.strategy import load_definition
 from tbh.infra.candles import CandleError, CandleFile, load_candles
 from tbh.infra.simmarket import simulated_market
-from tbh.session import DemoPlan
+from tbh.plan import DemoPlan
 from tbh.strategies.definition import TIMEFRAMES, Definition, parse_definition
 
 SIMULATED_BARS = 1_500

@@ -20,9 +20,10 @@ from rich.text import Text
 from tbh.cli.demo_view import Opening, gate, money, orders_line, position, price, summary, unrealised
 from tbh.report import ActorLine, Snapshot
 
-WIDTH = 80
 ACTOR_COLUMNS = 2
 CALM_STATES = ("running", "stopped")
+SHORT_STATES = {"backing_off": "backoff", "disabled": "off"}
+"""Two actors in a row of 80 columns leave seven for a state."""
 
 
 class TableView:
@@ -52,8 +53,9 @@ class TableView:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         table.add_column(overflow="fold")
-        for label, value in summary(snapshot, result):
-            table.add_row(label, _money_text(value) if label == "realised PnL" else Text(value))
+        opening = self._opening
+        for label, value in [] if opening is None else summary(opening, snapshot, result):
+            table.add_row(label, Text(value, style="bold" if label == "equity" else ""))
         self._console.print()
         self._console.print(table)
 
@@ -81,7 +83,7 @@ def _facts(snapshot: Snapshot) -> Table:
         ("price", Text(price(snapshot.price), style="bold"), "equity", Text(money(snapshot.equity), style="bold")),
         ("position", Text(position(snapshot)), "cash", Text(money(snapshot.cash))),
         ("unrealised", _signed(unrealised(snapshot)), "realised PnL", _signed(snapshot.realised_pnl)),
-        ("trades", Text(f"{snapshot.trades:,} of {snapshot.fills:,} fills"), "fees", Text(money(snapshot.fees))),
+        ("trades", Text(f"{snapshot.trades:,} closed, {snapshot.fills:,} fills"), "fees", Text(money(snapshot.fees))),
         ("gate", _gate(snapshot), "heartbeats", Text(f"{snapshot.heartbeats:,}")),
         ("speed", Text(f"{snapshot.bars_per_s:,.0f} bars/s"), "health", Text(f"{snapshot.health_flushes:,} flushed")),
     ]
@@ -101,27 +103,23 @@ def _facts(snapshot: Snapshot) -> Table:
 
 
 def _actors(actors: Sequence[ActorLine]) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for column in range(ACTOR_COLUMNS):
-        table.add_column("actor" if column == 0 else "  actor", min_width=16, no_wrap=True)
-        table.add_column("state", min_width=7, no_wrap=True)
-        for name in ("rest.", "wait", "dead"):
-            table.add_column(name, justify="right", min_width=3, no_wrap=True)
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for _ in range(ACTOR_COLUMNS):
+        for width in (15, 7):
+            table.add_column(min_width=width, no_wrap=True)
+        for width in (5, 4, 4):
+            table.add_column(min_width=width, justify="right", no_wrap=True)
+    table.add_row(*(Text(word, style="dim") for word in ("actor", "state", "rest.", "wait", "dead") * ACTOR_COLUMNS))
     rows = -(-len(actors) // ACTOR_COLUMNS)
     for row in range(rows):
-        cells: list[Text] = []
-        for column in range(ACTOR_COLUMNS):
-            index = row + column * rows
-            if index < len(actors):
-                cells += _actor_cells(actors[index], indent="  " * column)
-        table.add_row(*cells)
+        table.add_row(*(cell for actor in actors[row::rows] for cell in _actor_cells(actor)))
     return table
 
 
-def _actor_cells(actor: ActorLine, *, indent: str) -> list[Text]:
+def _actor_cells(actor: ActorLine) -> list[Text]:
     return [
-        Text(indent + actor.name),
-        Text(actor.state, style="green" if actor.state in CALM_STATES else "yellow"),
+        Text(actor.name),
+        Text(SHORT_STATES.get(actor.state, actor.state), style="green" if actor.state in CALM_STATES else "yellow"),
         _counted(actor.restarts, "yellow"),
         Text(f"{actor.waiting}"),
         _counted(actor.dead_letters, "red"),
@@ -138,7 +136,3 @@ def _gate(snapshot: Snapshot) -> Text:
 
 def _signed(value: Decimal) -> Text:
     return Text(f"{value:+,.2f}", style="green" if value > 0 else "red" if value < 0 else "")
-
-
-def _money_text(value: str) -> Text:
-    return Text(value, style="red" if value.startswith("-") else "green")

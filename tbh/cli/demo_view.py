@@ -35,11 +35,13 @@ class Opening:
 
     @property
     def title(self) -> str:
+        """What runs on what, with the word ``simulated`` where nothing of the market is real."""
         kind = "simulated market" if self.simulated else "recorded candles"
         return f"{self.strategy} on {self.symbol} {self.timeframe}, paper account, {kind}"
 
     @property
     def resumption(self) -> str | None:
+        """The line that says where an earlier demo goes on."""
         if self.resumed_at is None:
             return None
         return f"going on in {self.state} where it stopped: after bar {self.resumed_at:,} of {self.bars:,}"
@@ -65,9 +67,11 @@ class PlainView:
     def __init__(self) -> None:
         self._tenth = 0
         self._told_s = 0.0
+        self._opening: Opening | None = None
 
     @contextmanager
     def watching(self, opening: Opening) -> Iterator[None]:
+        self._opening = opening
         _print(f"{opening.title} ({opening.market}), {opening.bars:,} bars, {money(opening.cash)} to start with")
         _print(f"state in {opening.state}")
         if opening.resumption:
@@ -83,7 +87,7 @@ class PlainView:
             _print(progress_line(snapshot))
 
     def end(self, snapshot: Snapshot, result: Mapping[str, Any]) -> None:
-        for label, value in summary(snapshot, result):
+        for label, value in [] if self._opening is None else summary(self._opening, snapshot, result):
             _print(f"{label:<14} {value}")
 
 
@@ -119,13 +123,14 @@ def progress_line(snapshot: Snapshot) -> str:
     )
 
 
-def summary(snapshot: Snapshot, result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary(opening: Opening, snapshot: Snapshot, result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The end of a demo as pairs of label and value: how it went, what it came to, where everything is."""
     trades = result["trades"]
     won = sum(Decimal(trade["pnl"]) > 0 for trade in trades)
     rate = f", {won} won ({100 * won / len(trades):.0f} %)" if trades else ""
     restarts, dead = result["actor_restarts"], result["dead_letters"]
     paths = result["paths"]
+    equity = Decimal(result["equity"])
     return [
         (
             "market",
@@ -133,10 +138,10 @@ def summary(snapshot: Snapshot, result: Mapping[str, Any]) -> list[tuple[str, st
             f" in {result['seconds']:.1f} s ({result['bars_per_s']:,.0f} bars/s)",
         ),
         ("trades", f"{len(trades)}{rate}"),
-        ("realised PnL", money(Decimal(result["realised_pnl"]))),
+        ("equity", f"{money(equity)} ({100 * (equity / opening.cash - 1):+.2f} %)"),
+        ("realised PnL", f"{money(Decimal(result['realised_pnl']))} before fees"),
         ("fees", money(Decimal(result["fees"]))),
         ("cash", money(Decimal(result["cash"]))),
-        ("equity", money(Decimal(result["equity"]))),
         ("position", position(snapshot)),
         ("orders", orders_line(result["orders"])),
         (

@@ -12,9 +12,9 @@ from tbh.actors.identity import BotIdentity
 from tbh.domain.risk import RiskLimits
 from tbh.messages.base import Command
 from tbh.messages.market import Advance
+from tbh.plan import paper_market
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.wiring import check_wiring, topology
-from tbh.session import paper_market
 from tbh.tree import Parts, build_tree
 
 

@@ -1,12 +1,20 @@
-"""The blotter: every order that one bot has open, and the recent ones that are done."""
+"""The blotter: every order that one bot has open, the recent ones that are done, and the fills known of each.
+
+Order rows and fills come to the disk by different ways, so either may be ahead of the other when they are read back.
+What an order has filled is the sum of its fills, whichever of them its row has counted (``caught_up``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal, localcontext
 from typing import Final
 
-from tbh.domain.order import is_terminal
-from tbh.messages.orders import OrderState
+from tbh.domain import order as rules
+from tbh.domain.money import EXACT, ZERO, divide
+from tbh.messages.orders import Fill, OrderState
 
 DONE_KEPT_MAX: Final = 2_000
 
@@ -20,6 +28,7 @@ class Blotter:
         self._attempts: dict[str, list[str]] = {}
         self._open: dict[str, None] = {}
         self._done: dict[str, None] = {}
+        self._fills: dict[str, dict[str, Fill]] = {}
         for state in states:
             self.put(state)
 
@@ -29,7 +38,7 @@ class Blotter:
         if client_order_id not in self._states:
             self._attempts.setdefault(state.order.intent_id, []).append(client_order_id)
         self._states[client_order_id] = state
-        if not is_terminal(state.status):
+        if not rules.is_terminal(state.status):
             self._open[client_order_id] = None
             self._done.pop(client_order_id, None)
             return
@@ -43,7 +52,8 @@ class Blotter:
 
     def attempts(self, intent_id: str) -> list[OrderState]:
         """The orders that served one intent, first attempt first."""
-        return [self._states[one] for one in self._attempts.get(intent_id, ())]
+        states = [self._states[one] for one in self._attempts.get(intent_id, ())]
+        return sorted(states, key=lambda state: state.order.attempt) if len(states) > 1 else states
 
     @property
     def open(self) -> list[OrderState]:
@@ -54,8 +64,34 @@ class Blotter:
         """The newest ``count`` orders that are done, oldest first."""
         return [self._states[one] for one in list(self._done)[-count:]]
 
+    # Fills
+
+    def note_fill(self, fill: Fill) -> None:
+        """Keep a fill of an order of ours; it may come before the order is known, and more than once."""
+        self._fills.setdefault(fill.client_order_id, {}).setdefault(fill.trade_id, fill)
+        if len(self._fills) > 2 * DONE_KEPT_MAX:
+            self._fills = {one: fills for one, fills in self._fills.items() if one in self._states}
+
+    def caught_up(self, client_order_id: str, now: datetime, *, step: Decimal) -> OrderState | None:
+        """The order with every fill counted that is known of it, or None when its state counts as much already.
+
+        ``step`` is the market's amount step. Raises ``BrokenInvariant`` for fills beyond what was ordered and a step.
+        """
+        state = self._states[client_order_id]
+        fills = list(self._fills.get(client_order_id, {}).values())
+        with localcontext(EXACT):
+            filled_qty = sum((fill.qty for fill in fills), ZERO)
+            if filled_qty <= state.filled_qty:
+                return None
+            *earlier, last = fills
+            counted = sum((fill.qty for fill in earlier), ZERO)
+            paid = sum((fill.qty * fill.price for fill in earlier), ZERO)
+        avg_price = divide(paid, counted) if counted else None
+        return rules.on_fill(replace(state, filled_qty=counted, avg_price=avg_price), last, now, step=step)
+
     def _forget(self, client_order_id: str) -> None:
         self._done.pop(client_order_id)
+        self._fills.pop(client_order_id, None)
         state = self._states.pop(client_order_id)
         attempts = self._attempts[state.order.intent_id]
         attempts.remove(client_order_id)

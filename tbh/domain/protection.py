@@ -25,8 +25,14 @@ class Guard:
     price: Decimal
 
 
-def guards(position: Position | None, market: Market, *, best_price: Decimal | None) -> dict[Purpose, Guard]:
-    """The protective orders of ``position``; none when flat. ``best_price`` is the best since the entry, or None."""
+def guards(
+    position: Position | None, market: Market, *, best_price: Decimal | None, reached: Decimal | None = None
+) -> dict[Purpose, Guard]:
+    """The protective orders of ``position``; none when flat.
+
+    ``best_price`` is the best since the entry, ``reached`` the tightest stop that the position has had; None: not
+    known. Only a trailing stop looks at them.
+    """
     if position is None or position.protection is None or not position.qty:
         return {}
     protection = position.protection
@@ -39,14 +45,14 @@ def guards(position: Position | None, market: Market, *, best_price: Decimal | N
         if protection.take_profit is not None:
             prices[Purpose.TARGET] = basis * (ONE + sign * protection.take_profit)
         trailing = protection.trailing
-        if trailing is not None and best_price is not None:
-            gain = sign * (best_price - basis)
-            if gain >= trailing.activate_at * basis:
-                trailed = best_price * (ONE - sign * trailing.distance)
-                fixed = prices.get(Purpose.STOP, trailed)
-                prices[Purpose.STOP] = max(fixed, trailed) if sign > 0 else min(fixed, trailed)
+        if trailing is not None:
+            trailed = reached
+            if best_price is not None and sign * (best_price - basis) >= trailing.activate_at * basis:
+                trailed = better(reached, best_price * (ONE - sign * trailing.distance), position.qty)
+            if trailed is not None:
+                prices[Purpose.STOP] = better(prices.get(Purpose.STOP), trailed, position.qty)
     side = Side.SELL if sign > 0 else Side.BUY
-    qty = floor_to_step(abs(position.qty), market.amount_step)
+    qty = floor_to_step(position.qty.copy_abs(), market.amount_step)
     return {
         purpose: Guard(purpose=purpose, side=side, qty=qty, price=round_to_step(price, market.price_step))
         for purpose, price in prices.items()

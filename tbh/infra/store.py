@@ -88,6 +88,7 @@ class SqliteStore(SqliteReader):
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._flushing = True
+        self._readers: list[SqliteReader] = []
         self._last_seq = 0
 
     @classmethod
@@ -220,12 +221,16 @@ class SqliteStore(SqliteReader):
         return int(last_seq)
 
     def reader(self) -> SqliteReader:
-        """A reader with connections of its own."""
-        return SqliteReader(self._path, busy_timeout_s=self._busy_timeout_s)
+        """A reader with connections of its own; the store closes those too when it closes."""
+        reader = SqliteReader(self._path, busy_timeout_s=self._busy_timeout_s)
+        self._readers.append(reader)
+        return reader
 
     def close(self) -> None:
         """Close the store; the last connection to close copies the log back into the file."""
         super().close()
+        while self._readers:
+            self._readers.pop().close()
         with self._writing:
             if self._writer is not None:
                 self._writer.close()

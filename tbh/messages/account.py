@@ -66,10 +66,14 @@ class PositionChanged(Fact):
 
 @message
 class ResyncAccount(Command):
-    """Repeat every account event after ``after`` (the requester restarted and may have missed some)."""
+    """Repeat every account event after ``after`` (the requester restarted and may have missed some).
+
+    With ``symbol`` the open orders of that symbol are told as well, each as an ``OrderFound``.
+    """
 
     requester: str
     after: int
+    symbol: str | None = None
 
 
 @message

@@ -43,7 +43,7 @@ _REST_LOOK_S = 0.001
 
 
 class _PykkaInbox(Inbox):
-    """What pykka's loop reads, and where its own ``stop`` arrives: by the registry, in tests and at exit."""
+    """What pykka's loop reads, and where pykka's own ``stop`` arrives (from its registry)."""
 
     def __init__(self, cell: Cell, host: ThreadHost, before: _PykkaInbox | None = None) -> None:
         super().__init__(cell, host.overflowed, host.came_to_rest, before)
@@ -132,7 +132,7 @@ class _Child:
         self.ref = _PykkaCell.start(self.cell, self.inbox, self.started)
 
     def abandon(self) -> None:
-        """Leave the thread behind: nothing that it still does has an effect."""
+        """Leave the thread behind; what it still does has no effect."""
         self.cell.fence()
         if self.ref is not None:
             pykka.ActorRegistry.unregister(self.ref)
@@ -159,7 +159,7 @@ class ThreadHost(TreeHost):
     ) -> None:
         super().__init__(
             specs,
-            now=now or _utc_now,
+            now=now or (lambda: datetime.now(UTC)),
             seed=seed,
             log=log,
             external=external,
@@ -205,7 +205,7 @@ class ThreadHost(TreeHost):
     def _end(self, child: _Child, ref: pykka.ActorRef[_PykkaCell]) -> None:
         cell = child.cell
         deadline_s = time.monotonic() + cell.spec.stop_deadline_s
-        if not (child.progress.hung and child.progress.stands_still(cell)):  # waiting for it has been tried already
+        if not (child.progress.hung and child.progress.stands_still(cell)):  # it has been waited for already
             self.tell(child.name, Resume(incarnation=cell.incarnation + 1))  # a back-off may be longer than we have
             self._wait_at_rest(cell, deadline_s)
             self.tell(child.name, Stop())
@@ -234,8 +234,7 @@ class ThreadHost(TreeHost):
 
     def look_again(self) -> None:
         """See again whether the tree is settled (after a pause of the composer's own)."""
-        if self.on_settled is not None:
-            self._settling.look_again()
+        self._settling.look_again()
 
     def wait_drained(self, name: str, timeout_s: float) -> bool:
         """Wait until an actor has nothing waiting."""
@@ -325,7 +324,3 @@ class ThreadHost(TreeHost):
 
     def _failed(self, part: str) -> Callable[[BaseException], None]:
         return lambda fault: self.escalate(part, describe(fault), 70)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -149,7 +150,7 @@ class VirtualTree(TreeHost):
 
     def start_timer(self, cell: Cell, delay_s: float, timer: Message, incarnation: int) -> list[bool]:
         alive = [True]
-        self._time.after(int(delay_s * NS), self._fire, self._sims[cell.name], timer, incarnation, alive)
+        self._time.after(_timer_ns(delay_s), self._fire, self._sims[cell.name], timer, incarnation, alive)
         return alive
 
     def _fire(self, sim: Sim, timer: Message, incarnation: int, alive: list[bool]) -> None:
@@ -179,3 +180,8 @@ class VirtualTree(TreeHost):
     def digest(self) -> str:
         """Hash over every delivery so far."""
         return self._hash.hexdigest
+
+
+def _timer_ns(delay_s: float) -> int:
+    """Never early, and never at the same instant again: an actor that re-arms "the rest" would otherwise stop time."""
+    return max(math.ceil(delay_s * NS), 1_000)

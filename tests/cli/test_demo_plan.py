@@ -13,7 +13,7 @@ from tbh.cli.arguments import build_parser
 from tbh.cli.demo_plan import plan_of
 
 if TYPE_CHECKING:
-    from tbh.session import DemoPlan
+    from tbh.plan import DemoPlan
     from tests.cli.conftest import Rows
 
 Plan = Callable[..., "DemoPlan"]

@@ -12,8 +12,9 @@ import pytest
 
 from tbh.actors.supervisor import PositionPolicy
 from tbh.infra.simmarket import simulated_market
+from tbh.plan import DemoPlan
 from tbh.runtime.cell import Intercept
-from tbh.session import DemoPlan, DemoSession
+from tbh.session import DemoSession
 from tbh.strategies.definition import parse_definition
 
 DEFINITION = {
@@ -31,7 +32,7 @@ DEFINITION = {
         "long": {"any": [{"left": "fast__value", "op": "crosses_below", "right": "slow__value"}]},
         "short": {"any": [{"left": "fast__value", "op": "crosses_above", "right": "slow__value"}]},
     },
-    "stops": {"basis": "entry", "stop_loss": "0.004", "take_profit": "0.006"},
+    "stops": {"basis": "entry", "stop_loss": "0.003", "take_profit": "0.004"},
     "sizing": {"kind": "fixed_quantity", "value": "0.5"},
 }
 
@@ -40,9 +41,9 @@ DEFINITION = {
 def plan(tmp_path: Path) -> Callable[..., DemoPlan]:
     """Makes the plan of a small replay that enters, exits, reverses, and is stopped both ways."""
 
-    def make(name: str = "state", *, bars: int = 120, **changes: Any) -> DemoPlan:
+    def make(name: str = "state", *, bars: int = 90, **changes: Any) -> DemoPlan:
         settings: dict[str, Any] = {
-            "candles": simulated_market(5, bars),
+            "candles": simulated_market(8, bars),
             "simulated": True,
             "definition": parse_definition(DEFINITION),
             "symbol": "BTC/USDT",

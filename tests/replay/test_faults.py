@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tbh.plan import DemoPlan
 from tbh.runtime.mailbox import Envelope
-from tbh.session import DemoPlan
 
 ACTORS = (
     *("journaler", "relay", "telemetry", "notifier", "health_reporter", "watchdog", "gateway", "accountant"),

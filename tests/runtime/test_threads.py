@@ -114,6 +114,7 @@ def test_a_hung_replaceable_actor_is_replaced_and_its_mailbox_kept(threads: Any,
     threads.until(lambda: len(seen) == 2)
     assert seen == [(1, 1), (1, 2)]
     assert host.escalation is None
+    threads.until(lambda: len(told) == 2)
     letters = [fact for fact in told if isinstance(fact, DeadLettered)]
     assert [letter.payload for letter in letters] == ["Work(n=0)"]
     release.set()

@@ -1,0 +1,168 @@
+"""Reading the account: its events in their order, its position and balances at one instant, its open orders.
+
+An answer is never older than the events told before it: whatever is asked, the events are read first, and an answer for
+which they could not be read is not given.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from tbh.messages.account import AccountQueryFailed, AccountResynced, AccountSnapshot, QueryAccount, ResyncAccount
+from tbh.messages.base import Message, Timer, message
+from tbh.messages.health import RequestFailed, RequestSucceeded
+from tbh.messages.market import MarketMoved
+from tbh.messages.orders import Fill, OrderCanceled, OrderExpired, OrderFound
+from tbh.ports import AccountEvent, Exchange, Failure, Fatal, OrderReport, StoreReader
+from tbh.runtime.actor import Actor, Context, receive
+
+RETRY_S: Final = 0.5
+
+_EVENTS: Final = "events"
+
+
+@message
+class _PollTime(Timer):
+    """The pause between two polls of a live account is over."""
+
+
+@message
+class _PollAgain(Timer):
+    """The account's events could not be read; try again."""
+
+
+class AccountReader(Actor):
+    """``timeout_s`` bounds each call to the exchange; ``poll_s`` is the pause between polls of the account's events
+    (None: they are read when the market moves, as in a replay). Passes ``Fatal`` up."""
+
+    sends: ClassVar[tuple[type[Message], ...]] = (
+        Fill,
+        OrderCanceled,
+        OrderExpired,
+        OrderFound,
+        AccountSnapshot,
+        AccountQueryFailed,
+        AccountResynced,
+        RequestFailed,
+        RequestSucceeded,
+    )
+
+    def __init__(
+        self, ctx: Context, *, exchange: Exchange, store: StoreReader, timeout_s: float, poll_s: float | None
+    ) -> None:
+        super().__init__(ctx)
+        self._exchange = exchange
+        self._timeout_s = timeout_s
+        self._retrying = False
+        fills = store.fills()
+        self._seq = fills[-1].seq if fills else 0
+        self._poll()
+        if poll_s is not None:
+            ctx.every(poll_s, _PollTime())
+
+    # Events
+
+    @receive
+    def on_market_moved(self, _: MarketMoved) -> None:
+        self._poll()
+
+    @receive
+    def on_poll_time(self, _: _PollTime) -> None:
+        self._poll()
+
+    @receive
+    def on_poll_again(self, _: _PollAgain) -> None:
+        self._retrying = False
+        self._poll()
+
+    def _poll(self) -> list[AccountEvent]:
+        """Tell the account's events since the last poll. Until that succeeds, a replay stays where it is."""
+        try:
+            events = list(self._exchange.events(self._seq, timeout_s=self._timeout_s))
+        except Fatal:
+            raise
+        except Failure as failure:
+            self._failed("events", failure)
+            self.ctx.expect(_EVENTS)
+            if not self._retrying:
+                self._retrying = True
+                self.ctx.after(RETRY_S, _PollAgain())
+            return []
+        self.ctx.answered(_EVENTS)
+        for event in events:
+            self.ctx.send(event)
+            self._seq = max(self._seq, event.seq)
+        return events
+
+    @receive
+    def on_resync(self, command: ResyncAccount) -> None:
+        """Repeat the account's events, and tell the open orders if asked for. What can't be read is not answered: the
+        requester repeats the command."""
+        self._poll()
+        try:
+            events = self._exchange.events(command.after, timeout_s=self._timeout_s)
+            for event in events:
+                self.ctx.send(event)
+            if command.symbol is not None:
+                for report in self._exchange.open_orders(command.symbol, timeout_s=self._timeout_s):
+                    self._tell_found(report)
+        except Fatal:
+            raise
+        except Failure as failure:
+            self._failed("resync", failure)
+            return
+        seq = max([command.after, self._seq] + [event.seq for event in events])
+        self.ctx.send(AccountResynced(requester=command.requester, seq=seq))
+
+    # Position and balances
+
+    @receive
+    def on_query_account(self, command: QueryAccount) -> None:
+        self._poll()
+        if self.ctx.asking(_EVENTS):
+            # A snapshot that is ahead of the events would accuse the book of what it can't know.
+            reason = "the account's events could not be read"
+            self.ctx.send(AccountQueryFailed(request_id=command.request_id, reason=reason))
+            return
+        started_s = self.ctx.monotonic()
+        try:
+            position = self._exchange.position(command.symbol, timeout_s=self._timeout_s)
+            balances = tuple(self._exchange.balances(timeout_s=self._timeout_s))
+        except Fatal:
+            raise
+        except Failure as failure:
+            self._failed("account", failure)
+            self.ctx.send(AccountQueryFailed(request_id=command.request_id, reason=str(failure)))
+            return
+        self.ctx.send(
+            AccountSnapshot(
+                request_id=command.request_id,
+                symbol=command.symbol,
+                qty=position.qty,
+                entry_price=position.entry_price,
+                balances=balances,
+                seq_before=self._seq,
+                seq_after=self._exchange.last_seq(),
+                at=self.ctx.now(),
+                latency_ms=(self.ctx.monotonic() - started_s) * 1000,
+            )
+        )
+
+    # What is told of each
+
+    def _tell_found(self, report: OrderReport) -> None:
+        self.ctx.send(
+            OrderFound(
+                client_order_id=report.client_order_id,
+                exchange_order_id=report.exchange_order_id,
+                status=report.status,
+                filled_qty=report.filled_qty,
+                avg_price=report.avg_price,
+            )
+        )
+
+    def _failed(self, stage: str, failure: Failure) -> None:
+        self.ctx.send(RequestFailed(stage=stage, kind=failure.kind, reason=str(failure)))
+
+    def _answered(self, stage: str, started_s: float) -> None:
+        self.ctx.send(RequestSucceeded(stage=stage, latency_ms=(self.ctx.monotonic() - started_s) * 1000))

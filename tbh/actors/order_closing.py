@@ -1,0 +1,273 @@
+"""Closing the position: exits, flatten requests and the emergency, each until nothing is left of it.
+
+An intent to close is served by one order at a time. When that is refused, taken off the book or proven absent, the next
+attempt follows under the next id, for what is left then. Where the exchange does not enforce reduce-only, protective
+orders hold the coins: they are cancelled first, and the intent waits until they are gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import ClassVar, Final
+
+from tbh.actors.order_path import REPEAT_S, Terms
+from tbh.actors.order_protection import CLOSERS, PositionGuard
+from tbh.domain import ids
+from tbh.domain import order as rules
+from tbh.domain.blotter import Blotter
+from tbh.domain.money import ZERO, floor_to_step
+from tbh.domain.risk import exitable
+from tbh.messages.account import Position
+from tbh.messages.base import Message, Timer, message
+from tbh.messages.orders import (
+    Flatten,
+    Flattened,
+    Order,
+    OrderState,
+    OrderStatus,
+    OrderType,
+    Purpose,
+    Side,
+)
+from tbh.runtime.actor import Context, receive
+
+ATTEMPTS_MAX: Final = 5
+"""So many attempts of one exit are made in quick succession; then people are called, and the next ones are slow."""
+
+SLOW_RETRY_S: Final = 60.0
+
+
+@message
+class _TryAgain(Timer):
+    """An exit has ended before the position did; try anew if there is still something to exit."""
+
+    client_order_id: str
+
+
+class PositionCloser(PositionGuard):
+    """``flattened`` are the ids of the flatten requests that are carried out."""
+
+    sends: ClassVar[tuple[type[Message], ...]] = (*PositionGuard.sends, Flattened)
+
+    def __init__(self, ctx: Context, *, terms: Terms, orders: Blotter, flattened: set[str]) -> None:
+        super().__init__(ctx, terms=terms, orders=orders)
+        self._flattened = flattened
+        self._flatten: dict[str, Flatten] = {}
+        self._making_room: dict[str, str | None] = {}
+        self._retries: dict[str, bool] = {}
+        self._halted = False
+
+    # How much
+
+    def _exit_qty(self, purpose: Purpose, side: Side, *, order: Order | None = None) -> Decimal:
+        """What may be sent on ``side`` to close the position (base); zero when flat, dust, or not closed by it.
+
+        ``order`` is the one that is tried again, or an outline of it: what it was meant for must still be there.
+        """
+        position = self._position
+        if position is None or side is not closing_side(position) or not self._meant_for(purpose, order, position):
+            return ZERO
+        exits = [state for state in self._orders.open if not state.order.purpose.increases_risk]
+        qty = exitable(position.qty, exits, self._market.enforces_reduce_only)
+        return floor_to_step(qty, self._market.amount_step)
+
+    def _meant_for(self, purpose: Purpose, order: Order | None, position: Position) -> bool:
+        if order is None:
+            return True
+        if purpose is Purpose.FLATTEN:
+            return subject(order) in self._flatten
+        if purpose is Purpose.EMERGENCY:
+            return subject(order) == position.position_id
+        # An exit decided on a bar was decided about a position that was there: not about one opened later.
+        return not position.strategy or position.bar_open < order.bar_open
+
+    def _exit_under_way(self) -> bool:
+        return bool(self._making_room) or any(self._retries.values()) or super()._exit_under_way()
+
+    # Room, where each order that closes the position locks its coins
+
+    def _make_room(self, intent_id: str, retry_id: str | None = None) -> bool:
+        """Cancel the protective orders that stand in the way; False when there is none, or no need."""
+        if self._market.enforces_reduce_only:
+            return False
+        guards = [state for state in self._orders.open if state.order.purpose.is_protection]
+        if not guards:
+            return False
+        self._making_room[intent_id] = retry_id
+        for state in guards:
+            self._cancel(state, "room for an exit")
+        return True
+
+    def _use_room(self) -> None:
+        """Once no protective order is open: go on with whatever waited for that."""
+        if not self._making_room or any(state.order.purpose.is_protection for state in self._orders.open):
+            return
+        waiting, self._making_room = self._making_room, {}
+        for retry_id in waiting.values():
+            state = None if retry_id is None else self._orders.get(retry_id)
+            if state is not None:
+                self._attempt_again(state)
+        self.ctx.unstash()
+        self._pursue()
+
+    # The next attempt
+
+    def _exit_ended(self, state: OrderState) -> None:
+        """An order that was to close the position has ended; if it has not closed it, the intent goes on."""
+        if state.status is OrderStatus.ABSENT:
+            self._attempt_again(state)
+        elif state.status is not OrderStatus.FILLED:
+            self._retry_later(state)
+
+    def _retry_later(self, state: OrderState) -> None:
+        order = state.order
+        position = self._position
+        if order.client_order_id in self._retries or position is None or order.side is not closing_side(position):
+            return
+        if not self._meant_for(order.purpose, order, position):
+            return
+        quick = order.attempt + 1 < ATTEMPTS_MAX
+        self._retries[order.client_order_id] = quick
+        if quick:
+            self.ctx.expect(f"retry:{order.client_order_id}")
+        pause_s = REPEAT_S * (order.attempt + 1) if quick else SLOW_RETRY_S
+        self.ctx.after(pause_s, _TryAgain(client_order_id=order.client_order_id))
+
+    @receive
+    def on_try_again(self, timer: _TryAgain) -> None:
+        self.ctx.answered(f"retry:{timer.client_order_id}")
+        self._retries.pop(timer.client_order_id, None)
+        state = self._orders.get(timer.client_order_id)
+        if state is not None and rules.is_terminal(state.status):
+            self._attempt_again(state)
+        self._protect()
+        self._place_held()
+
+    def _attempt_again(self, state: OrderState) -> None:
+        """A new order for the same intent, under the next attempt's id, if it is the last and still makes sense."""
+        order = state.order
+        if self._orders.attempts(order.intent_id)[-1].order.client_order_id != order.client_order_id:
+            return
+        qty = order.qty
+        if order.purpose.increases_risk:
+            if self._entries_closed() or (order.expires_at is not None and self.ctx.now() > order.expires_at):
+                return
+        else:
+            qty = self._exit_qty(order.purpose, order.side, order=order)
+            if not qty:
+                if self._position is not None and self._meant_for(order.purpose, order, self._position):
+                    self._make_room(order.intent_id, order.client_order_id)
+                return
+        attempt = order.attempt + 1
+        if attempt >= ATTEMPTS_MAX:
+            text = f"{order.purpose} of {order.symbol} has not succeeded in {attempt} attempts ({state.reason})"
+            self._call_people(f"attempts:{order.intent_id}:{attempt}", text)
+        if attempt <= ids.ATTEMPT_MAX:
+            again = replace(
+                order,
+                client_order_id=self._attempt_id(order, attempt),
+                attempt=attempt,
+                qty=qty,
+                created_at=self.ctx.now(),
+            )
+            self._draft(again)
+
+    def _attempt_id(self, order: Order, attempt: int) -> str:
+        if order.purpose in (Purpose.FLATTEN, Purpose.EMERGENCY):
+            return ids.flatten_order_id(self._bot_id, subject(order), attempt, purpose=order.purpose)
+        return ids.client_order_id(
+            self._bot_id,
+            bar_open=order.bar_open,
+            strategy=order.strategy,
+            purpose=order.purpose,
+            layer=order.layer,
+            attempt=attempt,
+        )
+
+    def _entries_closed(self) -> str | None:
+        """Why no entry is served."""
+        return "halted" if self._halted else "flattening" if self._flatten else None
+
+    def _resume_attempts(self, states: list[OrderState]) -> None:
+        """Take up the intents whose next attempt a former incarnation owed, and the emergency that it was in."""
+        for state in states:
+            order = state.order
+            if state.status is OrderStatus.ABSENT and not order.purpose.is_protection:
+                self._attempt_again(state)
+            elif (
+                order.purpose in CLOSERS
+                and state.status not in (OrderStatus.FILLED, OrderStatus.ABSENT)
+                and self._orders.attempts(order.intent_id)[-1] is state
+            ):
+                self._retry_later(state)
+
+    # Flatten and emergency
+
+    @receive
+    def on_flatten(self, flatten: Flatten) -> None:
+        if flatten.request_id in self._flattened:
+            self.ctx.send(Flattened(request_id=flatten.request_id))
+            return
+        self._flatten[flatten.request_id] = flatten
+        self._pursue()
+
+    def _pursue(self) -> None:
+        """Carry out the flatten requests: cancel what increases risk, close the position, and say so once nothing is
+        left of either, nor of any order that could bring one back."""
+        if not self._flatten or not self._ready:
+            return
+        for state in self._orders.open:
+            if state.order.purpose.increases_risk and state.order.client_order_id not in self._given_up:
+                self._cancel(state, "flatten")
+        position = self._position
+        if position is not None:
+            self._close(Purpose.FLATTEN, next(iter(self._flatten)), position)
+        elif not self._orders.open:
+            done, self._flatten = self._flatten, {}
+            self._flattened.update(done)
+            for request_id in done:
+                self.ctx.send(Flattened(request_id=request_id))
+
+    def _stop_impossible(self, position: Position) -> None:
+        self._close(Purpose.EMERGENCY, position.position_id, position)
+
+    def _close(self, purpose: Purpose, request_id: str, position: Position) -> None:
+        """One market order for what is left of the position, unless one for this request is under way or to come."""
+        intent_id = ids.intent_id(purpose, request_id)
+        attempts = self._orders.attempts(intent_id)
+        attempt = attempts[-1].order.attempt + 1 if attempts else 0
+        if attempts and attempts[-1].status is not OrderStatus.FILLED:
+            if rules.is_terminal(attempts[-1].status):
+                self._exit_ended(attempts[-1])
+            return
+        side = closing_side(position)
+        qty = self._exit_qty(purpose, side)
+        if not qty:
+            self._make_room(intent_id)
+        elif attempt <= ids.ATTEMPT_MAX:
+            self._draft(
+                Order(
+                    client_order_id=ids.flatten_order_id(self._bot_id, request_id, attempt, purpose=purpose),
+                    intent_id=intent_id,
+                    symbol=position.symbol,
+                    side=side,
+                    type=OrderType.MARKET,
+                    qty=qty,
+                    reduce_only=True,
+                    purpose=purpose,
+                    strategy=position.strategy,
+                    bar_open=position.bar_open,
+                    attempt=attempt,
+                    created_at=self.ctx.now(),
+                )
+            )
+
+
+def closing_side(position: Position) -> Side:
+    return Side.SELL if position.qty > 0 else Side.BUY
+
+
+def subject(order: Order) -> str:
+    """The request that a flatten or emergency order serves: a flatten's own id, or the position's."""
+    return order.intent_id.split("|", 2)[2]

@@ -1,0 +1,153 @@
+"""What became of an order: queries, cancels, and when to stop asking.
+
+Nothing here waits for ever. What the exchange contradicts itself about, or never gives the fills of, is asked a few
+times; then people are called, the order stays unknown (which keeps entries closed), and any further word of it opens
+the question anew.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from tbh.actors.order_path import OrderPath
+from tbh.domain import order as rules
+from tbh.messages.base import Message
+from tbh.messages.orders import (
+    CancelOrder,
+    CancelRefused,
+    Order,
+    OrderFound,
+    OrderNotFound,
+    OrderState,
+    OrderStatus,
+    QueryOrder,
+)
+from tbh.runtime.actor import receive
+
+QUERY_EVERY_S: Final = 2.0
+EVIDENCE_TRIES_MAX: Final = 10
+
+_ON_THE_BOOK: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+
+
+class OrderEvidence(OrderPath):
+    """``OrderPath`` with its questions. The methods without a body are for subclasses."""
+
+    sends: ClassVar[tuple[type[Message], ...]] = (*OrderPath.sends, CancelOrder, QueryOrder)
+
+    def _order_given_up(self, state: OrderState) -> None:
+        """An order stays unknown: nothing more is asked about it."""
+
+    def _found_stray(self, found: OrderFound) -> None:
+        """The exchange knows an order that nobody here does."""
+
+    def _account_behind(self) -> None:
+        """The exchange has counted fills that have not come here."""
+
+    # Evidence
+
+    def _query(self, order: Order) -> None:
+        query = QueryOrder(client_order_id=order.client_order_id, symbol=order.symbol, signed_until=order.expires_at)
+        self.ctx.keep_asking(f"query:{order.client_order_id}", query, every_s=QUERY_EVERY_S)
+
+    @receive
+    def on_found(self, fact: OrderFound) -> None:
+        state = self._known(fact.client_order_id)
+        if state is None:
+            if rules.is_terminal(fact.status):
+                self.ctx.answered(f"cancel:{fact.client_order_id}")
+            else:
+                self._found_stray(fact)
+            return
+        moved = rules.on_found(state, fact, self.ctx.now())
+        self._move(moved, "found")
+        now_at = self._orders.get(fact.client_order_id) or state
+        if now_at.status is not OrderStatus.UNKNOWN:
+            self.ctx.answered(f"query:{fact.client_order_id}")
+        elif fact.filled_qty > now_at.filled_qty:
+            self._account_behind()
+        if rules.is_terminal(now_at.status):
+            return
+        if self._asking_about(fact.client_order_id):
+            self._no_wiser(now_at, f"found {fact.status} with {fact.filled_qty} filled, {now_at.filled_qty} came here")
+        if moved is None:
+            self._order_alive(now_at)
+
+    @receive
+    def on_not_found(self, fact: OrderNotFound) -> None:
+        state = self._known(fact.client_order_id)
+        if state is None or not fact.conclusive:
+            return
+        # Of an order that was seen, a denial proves no absence: the exchange contradicts itself.
+        moved = rules.on_not_found(state, fact.conclusive, self.ctx.now())
+        if moved is None and state.status in _ON_THE_BOOK:
+            moved = rules.on_rejected(state, "seen, and denied later", self.ctx.now())
+        self._move(moved, "denied")
+        now_at = self._orders.get(fact.client_order_id) or state
+        if now_at.status is OrderStatus.UNKNOWN:
+            self._no_wiser(now_at, "denied")
+        else:
+            self.ctx.answered(f"query:{fact.client_order_id}")
+
+    def _asking_about(self, client_order_id: str) -> bool:
+        return self.ctx.asking(f"query:{client_order_id}") or self.ctx.asking(f"cancel:{client_order_id}")
+
+    def _no_wiser(self, state: OrderState, last_word: str) -> None:
+        """The exchange has answered, and the question stays open; after a few times nothing more is asked."""
+        client_order_id = state.order.client_order_id
+        self._tries[client_order_id] = tries = self._tries.get(client_order_id, 0) + 1
+        if tries < EVIDENCE_TRIES_MAX or client_order_id in self._given_up:
+            return
+        self._given_up.add(client_order_id)
+        for request in ("query", "cancel"):
+            self.ctx.answered(f"{request}:{client_order_id}")
+        self._call_people(
+            f"unresolved:{client_order_id}:{state.version}",
+            f"{state.order.purpose} order {client_order_id} of {state.order.symbol} is unresolved ({last_word})",
+        )
+        self._order_given_up(state)
+
+    # Cancel
+
+    def _cancel(self, state: OrderState, reason: str) -> None:
+        """Take the order off the book; one that was never sent is withdrawn here."""
+        client_order_id = state.order.client_order_id
+        if client_order_id in self._canceling:
+            return
+        never_sent = state.status in (OrderStatus.DRAFTED, OrderStatus.RECORDED) and client_order_id not in self._placed
+        self._canceling.add(client_order_id)
+        if never_sent:
+            self._move(rules.on_canceled(state, state.filled_qty, reason, self.ctx.now()), "withdrawn")
+        else:
+            self._ask_cancel(client_order_id, state.order.symbol)
+
+    def _ask_cancel(self, client_order_id: str, symbol: str) -> None:
+        command = CancelOrder(client_order_id=client_order_id, symbol=symbol)
+        self.ctx.keep_asking(f"cancel:{client_order_id}", command, every_s=QUERY_EVERY_S)
+
+    @receive
+    def on_cancel_refused(self, fact: CancelRefused) -> None:
+        self.ctx.answered(f"cancel:{fact.client_order_id}")
+        self._canceling.discard(fact.client_order_id)
+        state = self._orders.get(fact.client_order_id)
+        if state is None or rules.is_terminal(state.status):
+            return
+        self._no_wiser(state, f"cancel refused: {fact.reason}")
+        if fact.client_order_id not in self._given_up:
+            self._query(state.order)
+
+    # Against the proof
+
+    def _surprised(self, state: OrderState) -> None:
+        """An order that was proven not to exist does. No intent may fill twice: whatever of it is open is cancelled."""
+        order = state.order
+        self._call_people(
+            f"surprise:{order.client_order_id}",
+            f"{order.client_order_id} was {order.purpose}, denied, and {state.status}",
+        )
+        if not rules.is_terminal(state.status):
+            self._query(order)
+        attempts = self._orders.attempts(order.intent_id)
+        for one in attempts if len(attempts) > 1 else ():
+            if not rules.is_terminal(one.status):
+                self._cancel(one, "another attempt of its intent turned out to exist")

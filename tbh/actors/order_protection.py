@@ -1,0 +1,207 @@
+"""What guards the position: the stop and the target that stand are those that the filled position needs.
+
+Where the exchange enforces reduce-only, a new one is sent before the old one is cancelled, so that the position is
+never bare. Elsewhere an order that may close the position locks its coins, so only the stop stands, the old one goes
+first, and none is sent while an exit is under way.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from tbh.actors.order_evidence import OrderEvidence
+from tbh.actors.order_path import Terms
+from tbh.domain import ids
+from tbh.domain import order as rules
+from tbh.domain.blotter import Blotter
+from tbh.domain.book import Book
+from tbh.domain.protection import Guard, better, guards
+from tbh.messages.account import Position
+from tbh.messages.health import Severity
+from tbh.messages.orders import Order, OrderFound, OrderState, OrderStatus, OrderType, Purpose
+from tbh.runtime.actor import Context
+
+REFUSALS_MAX: Final = 5
+"""So many stops of one position may be refused before it is closed at market, so many targets before there is none."""
+
+REVISIONS_KEPT_MAX: Final = 2_000
+
+CLOSERS: Final = (Purpose.EXIT, Purpose.FLATTEN, Purpose.EMERGENCY)
+_REVISIONS_PER_SECOND: Final = 1 << 12
+
+
+class PositionGuard(OrderEvidence):
+    """Keeps the book and its protective orders."""
+
+    def __init__(self, ctx: Context, *, terms: Terms, orders: Blotter) -> None:
+        super().__init__(ctx, terms=terms, orders=orders)
+        self._book = Book(terms.market.symbol)
+        self._best: Decimal | None = None
+        self._revisions: dict[tuple[Purpose, str], int] = {}
+        self._tightest: dict[str, Decimal] = {}
+        self._refusals: dict[tuple[Purpose, str], int] = {}
+        self._ready = False
+
+    def _exit_under_way(self) -> bool:
+        """Whether the position is being closed on purpose."""
+        return any(state.order.purpose in CLOSERS for state in self._orders.open)
+
+    def _stop_impossible(self, position: Position) -> None:
+        """No stop of the position is accepted."""
+
+    @property
+    def _position(self) -> Position | None:
+        """The position, unless it is nothing that could be traded."""
+        return None if self._book.is_dust(self._market) else self._book.position
+
+    # What should stand, and what does
+
+    def _protect(self) -> None:
+        """Draft what is missing and cancel what does not fit."""
+        if not self._ready:
+            return
+        position = self._position
+        wanted = self._wanted(position)
+        for purpose in (Purpose.STOP, Purpose.TARGET):
+            standing = [state for state in self._standing() if state.order.purpose is purpose]
+            guard = wanted.get(purpose)
+            fitting = [state for state in standing if guard is not None and _fits(state, guard)]
+            if guard is not None and position is not None and not fitting and self._has_room():
+                self._draft_guard(guard, position)
+            for state in standing:
+                if state not in fitting[:1]:
+                    self._cancel(state, "superseded" if guard is not None else "position closed")
+
+    def _wanted(self, position: Position | None) -> dict[Purpose, Guard]:
+        if position is None or ids.parse(position.position_id, self._bot_id) is None:
+            return {}  # not opened by an order of this bot: nobody said how to guard it
+        wanted = guards(position, self._market, best_price=self._best, reached=self._tightest.get(position.position_id))
+        if not self._market.enforces_reduce_only:
+            if self._exit_under_way():
+                return {}
+            if Purpose.STOP in wanted and wanted.pop(Purpose.TARGET, None) is not None:
+                self._call_people(
+                    f"target:{position.position_id}",
+                    f"{position.symbol}: no target is placed, its coins are the stop's",
+                    Severity.WARNING,
+                )
+        return wanted
+
+    def _standing(self) -> list[OrderState]:
+        """The protective orders that stand or may stand, and are not about to go."""
+        return [
+            state
+            for state in self._orders.open
+            if state.order.purpose.is_protection
+            and state.order.client_order_id not in self._canceling
+            and state.order.client_order_id not in self._given_up
+        ]
+
+    def _has_room(self) -> bool:
+        """Whether another order that closes the position may be sent beside those that stand."""
+        return self._market.enforces_reduce_only or not any(s.order.purpose.is_protection for s in self._orders.open)
+
+    def _draft_guard(self, guard: Guard, position: Position) -> None:
+        key = (guard.purpose, position.position_id)
+        if self._refusals.get(key, 0) >= REFUSALS_MAX:
+            if guard.purpose is Purpose.STOP:
+                self._stop_impossible(position)
+            return
+        revision = self._revisions.get(key, -1) + 1
+        stop = guard.purpose is Purpose.STOP
+        order = Order(
+            client_order_id=ids.protection_order_id(self._bot_id, position.position_id, guard.purpose, revision),
+            intent_id=ids.intent_id(guard.purpose, position.position_id, revision),
+            symbol=position.symbol,
+            side=guard.side,
+            type=OrderType.STOP_MARKET if stop else OrderType.LIMIT,
+            qty=guard.qty,
+            price=None if stop else guard.price,
+            stop_price=guard.price if stop else None,
+            reduce_only=True,
+            purpose=guard.purpose,
+            strategy=position.strategy,
+            bar_open=position.bar_open,
+            attempt=revision % (ids.ATTEMPT_MAX + 1),
+            created_at=self.ctx.now(),
+        )
+        self._note_guard(order)
+        self._draft(order)
+
+    def _note_guard(self, order: Order) -> None:
+        """Remember which revisions there were and how tight the stop has been."""
+        if not order.purpose.is_protection:
+            return
+        _, number, position_id = order.intent_id.split("|", 2)
+        key = (order.purpose, position_id)
+        self._revisions[key] = max(int(number), self._revisions.get(key, -1))
+        if len(self._revisions) > REVISIONS_KEPT_MAX:
+            del self._revisions[next(iter(self._revisions))]
+        if order.stop_price is not None:
+            held = order.side.opposite.sign * order.qty
+            self._tightest[position_id] = better(self._tightest.get(position_id), order.stop_price, held)
+
+    def _forget_position(self, position_id: str) -> None:
+        """The position is closed for good; what a late fill of its entry opens anew starts where it was."""
+        self._tightest.pop(position_id, None)
+        for purpose in (Purpose.STOP, Purpose.TARGET):
+            self._refusals.pop((purpose, position_id), None)
+
+    # What did not stand
+
+    def _guard_done(self, state: OrderState, *, by_us: bool) -> None:
+        """A protective order has ended: filled, cancelled by us, or taken from us."""
+        self._count_refusal(state, by_us=by_us)
+        position = self._book.position
+        order = state.order
+        key = (order.purpose, guarded(order))
+        if position is not None and key[1] == position.position_id and self._refusals.get(key) == REFUSALS_MAX:
+            if order.purpose is Purpose.STOP:
+                text = f"{position.symbol}: its stop is refused ({state.reason}), the position is closed at market"
+                self._call_people(f"stop:{position.position_id}", text)
+            else:
+                text = f"{position.symbol}: its target is refused ({state.reason}), there is none"
+                self._call_people(f"target:{position.position_id}", text, Severity.WARNING)
+        self._protect()
+
+    def _count_refusal(self, state: OrderState, *, by_us: bool) -> None:
+        taken = state.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED) and not by_us
+        if state.order.purpose.is_protection and (taken or state.status is OrderStatus.REJECTED):
+            key = (state.order.purpose, guarded(state.order))
+            self._refusals[key] = min(self._refusals.get(key, 0) + 1, REFUSALS_MAX)
+
+    def _found_stray(self, found: OrderFound) -> None:
+        """An order that is open at the exchange, and in nobody's memory: the store was faulted when it was sent, or an
+        escalation has sent it. Protection is made anew and an entry is nobody's wish, so both go; an exit is let be."""
+        parts = ids.parse(found.client_order_id, self._bot_id)
+        if parts is None:
+            return  # somebody else's
+        self.ctx.log.warning("stray_order", client_order_id=found.client_order_id, purpose=parts.purpose.value)
+        unwanted = parts.purpose.is_protection or parts.purpose.increases_risk
+        if unwanted and not self.ctx.asking(f"cancel:{found.client_order_id}"):
+            self._ask_cancel(found.client_order_id, self._market.symbol)
+        self._skip_revision(parts)
+
+    def _skip_revision(self, parts: ids.IdParts) -> None:
+        """An id that the exchange knows is not used again."""
+        position = self._book.position
+        opened = None if position is None else ids.parse(position.position_id, self._bot_id)
+        if position is None or opened is None or not parts.purpose.is_protection:
+            return
+        ahead_s = parts.bar_seconds - opened.bar_seconds
+        if parts.strategy_code == opened.strategy_code and ahead_s >= 0:
+            revision = ahead_s * _REVISIONS_PER_SECOND + parts.layer * (ids.ATTEMPT_MAX + 1) + parts.attempt
+            key = (parts.purpose, position.position_id)
+            self._revisions[key] = max(revision, self._revisions.get(key, -1))
+
+
+def guarded(order: Order) -> str:
+    """The position that a protective order guards."""
+    return order.intent_id.split("|", 2)[2]
+
+
+def _fits(state: OrderState, guard: Guard) -> bool:
+    order = state.order
+    price = order.stop_price if guard.purpose is Purpose.STOP else order.price
+    return order.side is guard.side and price == guard.price and rules.remaining(state) == guard.qty

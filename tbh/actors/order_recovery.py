@@ -1,0 +1,147 @@
+"""Starting is recovering: what the order manager knows again after a start, and what it tells others after theirs.
+
+Order rows and fills are read from the store, which may be behind in either. Every order that is open there is asked
+after; the account's events are repeated by the gateway, with the orders that it has open; and until that is done
+nothing new is begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from tbh.actors.journaler import ACCOUNT_SEQ
+from tbh.actors.order_closing import PositionCloser
+from tbh.actors.order_path import REPEAT_S, Terms
+from tbh.domain import ids
+from tbh.domain import order as rules
+from tbh.domain.blotter import DONE_KEPT_MAX, Blotter
+from tbh.messages.account import AccountResynced, PositionChanged, ResyncAccount
+from tbh.messages.base import Message
+from tbh.messages.orders import Order, OrderChanged, OrderState, OrderStatus
+from tbh.messages.system import Restarted
+from tbh.ports import StoreReader
+from tbh.runtime.actor import Context, receive
+
+RETOLD_MAX: Final = 200
+
+VERSION_LEAP: Final = 1_000
+"""What a former incarnation still has on its way to the disk must not outrank what is found out now."""
+
+_RESYNC: Final = "resync"
+
+
+class OrderRecovery(PositionCloser):
+    """Builds orders and book from ``store``, and keeps them the same as the account's."""
+
+    sends: ClassVar[tuple[type[Message], ...]] = (*PositionCloser.sends, PositionChanged, ResyncAccount)
+
+    def __init__(self, ctx: Context, *, terms: Terms, store: StoreReader) -> None:
+        # Read before the fills: the journal goes on while this reads, and what it takes in between is repeated.
+        account_seq = int(store.meta(ACCOUNT_SEQ) or 0)
+        states = store.orders()
+        done = {request_id for request_id, status in store.actions().items() if status == "done"}
+        super().__init__(ctx, terms=terms, orders=Blotter(states), flattened=done)
+        self._store = store
+        self._blank = not states
+        self._read_fills({state.order.client_order_id: state.order for state in states})
+        for state in states:
+            self._note_guard(state.order)
+            self._count_refusal(state, by_us=True)
+        for state in [*self._orders.recent(DONE_KEPT_MAX), *self._orders.open]:
+            self._recover(state)
+        self._ask_resync(account_seq)
+
+    def _read_fills(self, orders: dict[str, Order]) -> None:
+        for fill in self._store.fills():
+            order = orders.get(fill.client_order_id)
+            self._book.apply(fill, order=order, base=self._market.base, quote=self._market.quote)
+            if order is not None and self._orders.get(fill.client_order_id) is not None:
+                self._orders.note_fill(fill)
+
+    def _recover(self, state: OrderState) -> None:
+        """Take up an order that was read back: count its fills, and ask what became of it."""
+        client_order_id = state.order.client_order_id
+        leapt = replace(state, version=state.version + VERSION_LEAP)
+        if not rules.is_terminal(state.status):
+            self._placed.add(client_order_id)
+            self._orders.put(leapt)
+        counted = self._orders.caught_up(client_order_id, self.ctx.now(), step=self._market.amount_step)
+        if counted is not None:
+            state = replace(counted, version=max(counted.version, leapt.version))
+            self._move(state, "fill")
+        now_at = self._orders.get(client_order_id)
+        if now_at is None or rules.is_terminal(now_at.status):
+            return
+        if not self._move(rules.on_recovered(now_at, self.ctx.now()), "recovered"):
+            self._query(now_at.order)  # it was on the book; what became of it meanwhile is the exchange's to say
+
+    def _recall(self, client_order_id: str) -> OrderState | None:
+        if ids.parse(client_order_id, self._bot_id) is None:
+            return None
+        state = self._store.order(client_order_id)
+        if state is not None:
+            self._orders.put(state)
+            self._note_guard(state.order)
+            self._own(state.order)
+            self._recover(state)
+        return self._orders.get(client_order_id)
+
+    def _draft(self, order: Order) -> None:
+        super()._draft(order)
+        # Fills may have come before: a former incarnation drafted this very order, and had sent it unrecorded.
+        self._own(order)
+        counted = self._orders.caught_up(order.client_order_id, self.ctx.now(), step=self._market.amount_step)
+        if self._move(counted, "fill") and counted is not None and not rules.is_terminal(counted.status):
+            self._query(order)
+
+    def _own(self, order: Order) -> None:
+        """The order that opened the position has become known: the position is its strategy's."""
+        position = self._book.position
+        if position is not None and position.position_id == order.client_order_id and not position.strategy:
+            self._book.position = replace(
+                position, strategy=order.strategy, bar_open=order.bar_open, protection=order.protection
+            )
+
+    def _ask_resync(self, after: int) -> None:
+        request = ResyncAccount(requester=self.ctx.name, after=after, symbol=self._market.symbol)
+        self.ctx.keep_asking(_RESYNC, request, every_s=REPEAT_S)
+
+    def _account_behind(self) -> None:
+        if not self.ctx.asking(_RESYNC):
+            self._ask_resync(self._book.last_seq)
+
+    @receive
+    def on_resynced(self, fact: AccountResynced) -> None:
+        if fact.requester != self.ctx.name or not self.ctx.answered(_RESYNC):
+            return
+        first, self._ready = not self._ready, True
+        self._tell_position(fact.seq)
+        if first:
+            self._resume_attempts(self._orders.recent(RETOLD_MAX))
+        self._protect()
+        self._pursue()
+        self._place_held()
+        self.ctx.unstash()
+
+    @receive
+    def on_restarted(self, fact: Restarted) -> None:
+        """A neighbour has lost what it knew: tell it again, and doubt what a restarted gateway had in hand."""
+        if fact.actor == self.ctx.name:
+            return
+        if fact.actor == "gateway":
+            self._gateway_restarted()
+        # Whoever keeps orders of its own may have lost the last word of one that is done.
+        done = self._orders.recent(RETOLD_MAX) if fact.actor in ("journaler", "risk") else []
+        for state in [*self._orders.open, *done]:
+            if state.status is not OrderStatus.DRAFTED:
+                self.ctx.send(OrderChanged(state=state, event="retold"))
+        if self._ready:
+            self._tell_position(self._book.last_seq)
+
+    def _tell_position(self, seq: int) -> None:
+        self._book.observe(seq)
+        position = self._book.position
+        if position is not None and self._best is not None:
+            position = replace(position, best_price=self._best)
+        self.ctx.send(PositionChanged(symbol=self._market.symbol, position=position, seq=self._book.last_seq))

@@ -1,0 +1,74 @@
+"""What a demo is: everything that decides its trades, and where it keeps its state."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tbh import __version__
+from tbh.actors.identity import BotIdentity
+from tbh.actors.supervisor import PositionPolicy
+from tbh.infra.candles import CandleFile
+from tbh.messages.market import Market
+from tbh.strategies.definition import Definition
+
+STEP = Decimal("0.00000001")
+
+DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPlan:
+    """A demo: ``candles`` replayed to one strategy on the paper exchange under ``root``. ``bars_per_s`` None is as fast
+    as it goes; ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does
+    with the position; ``host`` is ``threads`` or ``simulator``."""
+
+    candles: CandleFile
+    simulated: bool
+    definition: Definition
+    symbol: str
+    cash: Decimal
+    fee: Decimal
+    bars_per_s: float | None
+    seed: int
+    root: os.PathLike[str] | str
+    host: str = "threads"
+    volume_share: Decimal | None = None
+    policy: PositionPolicy = PositionPolicy.PROTECT
+
+
+def paper_market(symbol: str, fee: Decimal) -> Market:
+    """A market of the demo: prices and amounts in steps of 1e-8, long and short, one fee for maker and taker."""
+    base, _, rest = symbol.partition("/")
+    return Market(
+        symbol=symbol,
+        base=base or symbol,
+        quote=rest.partition(":")[0] or "USD",
+        price_step=STEP,
+        amount_step=STEP,
+        taker_fee=fee,
+        maker_fee=fee,
+    )
+
+
+def identity_of(plan: DemoPlan, boot_id: str) -> BotIdentity:
+    """Who the bot of a demo is: always the same bot, so that its orders are its own after a restart too."""
+    return BotIdentity(
+        bot_id=DEMO_BOT,
+        bot_name="demo",
+        user_id="",
+        strategy=plan.definition.name,
+        mode="paper",
+        exchange="paper",
+        symbol=plan.symbol,
+        boot_id=boot_id,
+        run_id=boot_id,
+        version=__version__,
+        provider="local",
+        region="",
+        machine_id="",
+        polling_tier="fast_5s",
+        timeframe_s=plan.candles.timeframe_s,
+    )
