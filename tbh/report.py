@@ -56,19 +56,16 @@ class Snapshot:
 
 
 class Board:
-    """A telemetry sink that passes everything on and remembers the latest of what people look at."""
+    """A telemetry sink that passes everything on and remembers the gate."""
 
     def __init__(self, sink: Telemetry) -> None:
         self._sink = sink
         self.gate: tuple[str, ...] = ()
-        self.trades = 0
 
     def emit(self, event_type: str, attributes: Mapping[str, Any]) -> None:
         if event_type == "BotGate":
             reasons = str(attributes.get("gate_reason") or "").split(",")
             self.gate = tuple(reason for reason in reasons if reason)
-        elif event_type == "BotTrade" and attributes.get("event") not in ("entry", "pyramid"):
-            self.trades += 1
         self._sink.emit(event_type, attributes)
 
     def flush(self) -> None:
@@ -78,7 +75,7 @@ class Board:
 class StoreLook(Protocol):
     """What a report reads of the store."""
 
-    def fills(self) -> Sequence[Fill]: ...
+    def fills(self, *, after: int = -1) -> Sequence[Fill]: ...
     def orders_by_status(self) -> dict[str, int]: ...
     def proposal_count(self) -> int: ...
     def counts(self) -> StoreCounts: ...
@@ -97,14 +94,23 @@ def actor_lines(cells: Iterable[Cell]) -> tuple[ActorLine, ...]:
     )
 
 
-def account_of(fills: Iterable[Fill], *, cash: Decimal, market: Market, bot_id: str) -> tuple[Account, list[Trade]]:
-    """The account that the recorded fills make, and its round trips."""
-    account = Account(cash, market.symbol, market.base, market.quote)
-    trades: list[Trade] = []
-    for fill in fills:
-        parts = parse(fill.client_order_id, bot_id)
-        trades += account.apply(fill, Purpose.MANUAL if parts is None else parts.purpose)
-    return account, trades
+class Tally:
+    """The account and the round trips that the recorded fills make; ``update`` reads the fills that are new."""
+
+    def __init__(self, store: StoreLook, *, cash: Decimal, market: Market, bot_id: str) -> None:
+        self.account = Account(cash, market.symbol, market.base, market.quote)
+        self.trades: list[Trade] = []
+        self.fills = 0
+        self._store = store
+        self._bot_id = bot_id
+        self._seq = -1
+
+    def update(self) -> None:
+        for fill in self._store.fills(after=self._seq):
+            parts = parse(fill.client_order_id, self._bot_id)
+            self.trades += self.account.apply(fill, Purpose.MANUAL if parts is None else parts.purpose)
+            self.fills += 1
+            self._seq = fill.seq
 
 
 def order_counts(by_status: Mapping[str, int]) -> dict[str, int]:
@@ -129,19 +135,17 @@ def trade_row(trade: Trade) -> dict[str, Any]:
     }
 
 
-def result_of(
-    *, store: StoreLook, market: Market, cash: Decimal, bot_id: str, mark: Decimal | None, cells: Sequence[Cell]
-) -> dict[str, Any]:
+def result_of(*, store: StoreLook, tally: Tally, mark: Decimal | None, cells: Sequence[Cell]) -> dict[str, Any]:
     """The part of the result that follows from the store: orders, fills, trades, position, money, journal, actors."""
-    fills = store.fills()
-    account, trades = account_of(fills, cash=cash, market=market, bot_id=bot_id)
+    tally.update()
+    account = tally.account
     counts = store.counts()
     entry_price = None if account.entry_price is None else plain(account.entry_price)
     return {
         "signals": store.proposal_count(),
         "orders": order_counts(store.orders_by_status()),
-        "fills": len(fills),
-        "trades": [trade_row(trade) for trade in trades],
+        "fills": tally.fills,
+        "trades": [trade_row(trade) for trade in tally.trades],
         "position": {"qty": plain(account.qty), "entry_price": entry_price},
         "cash": plain(account.cash),
         "equity": plain(account.cash if mark is None else account.equity(mark)),

@@ -26,7 +26,7 @@ from tbh.lockstep import LockStep
 from tbh.messages.market import Advance
 from tbh.plan import DEMO_BOT, DemoPlan, identity_of, paper_market
 from tbh.ports import Failure
-from tbh.report import Board, Snapshot, actor_lines, order_counts, result_of
+from tbh.report import Board, Snapshot, Tally, actor_lines, order_counts, result_of
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Intercept
 from tbh.runtime.supervise import ChildSpec
@@ -72,6 +72,7 @@ class DemoSession:
         self._rpc = MemoryRpc(DEMO_BOT, monotonic=self._process_s, boot_id=state.boot_id)
         self._events = JsonLines(state.events)
         self._board = Board(self._events)
+        self._tally = Tally(self._store, cash=plan.cash, market=self._market, bot_id=DEMO_BOT)
         self._stop_asked = threading.Event()
         # Virtual time needs no pace of real time.
         pace = None if plan.host == "simulator" else plan.bars_per_s
@@ -243,10 +244,9 @@ class DemoSession:
         """The session at a glance; cheap enough for several times a second."""
         if self._final is not None:
             return self._final
-        account = self._exchange.account_summary()
+        self._tally.update()
+        account = self._tally.account
         price = self._exchange.last_price
-        value = account.cash if price is None else account.cash + account.qty * price
-        unrealised = (price - account.entry_price) * account.qty if price is not None and account.entry_price else 0
         elapsed_s = self._run_s or (time.monotonic() - self._started_s)
         released = self._feed.position - self._first_bar
         return Snapshot(
@@ -258,12 +258,12 @@ class DemoSession:
             position_qty=account.qty,
             entry_price=account.entry_price,
             cash=account.cash,
-            equity=value,
-            realised_pnl=value - self.plan.cash - unrealised + account.fees_quote,
-            fees=account.fees_quote,
+            equity=account.cash if price is None else account.equity(price),
+            realised_pnl=account.realised,
+            fees=account.fees,
             orders=order_counts(self._store.orders_by_status()),
-            fills=account.fills,
-            trades=self._board.trades,
+            fills=self._tally.fills,
+            trades=len(self._tally.trades),
             gate=self._board.gate,
             heartbeats=self._rpc.calls["heartbeat"],
             health_flushes=self._rpc.calls["upsert_health"],
@@ -285,14 +285,8 @@ class DemoSession:
 
     def _report(self) -> dict[str, Any]:
         plan = self.plan
-        report = result_of(
-            store=self._store,
-            market=self._market,
-            cash=plan.cash,
-            bot_id=DEMO_BOT,
-            mark=self._exchange.last_price,
-            cells=self._host.cells,
-        )
+        mark = self._exchange.last_price
+        report = result_of(store=self._store, tally=self._tally, mark=mark, cells=self._host.cells)
         bars = self._feed.position
         seconds = self._run_s or 0.0
         return {

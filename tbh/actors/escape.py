@@ -1,7 +1,7 @@
 """What becomes of the position when the tree can't go on: it is protected, closed or left alone.
 
-Nothing here asks an actor, and the connection is none of theirs. What the position is comes from the exchange, how it is to be guarded from the orders and
-fills on the disk and the account's events since then.
+Nothing here asks an actor, and the connection is none of theirs. What the position is comes from the exchange; how it
+is to be guarded comes from the orders and fills on the disk, and the account's events since then.
 """
 
 from __future__ import annotations

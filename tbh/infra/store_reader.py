@@ -164,8 +164,8 @@ class SqliteReader:
         rows = self._select("SELECT body FROM orders WHERE client_order_id = ?", client_order_id)
         return self._value(OrderState, rows[0][0], f"order {client_order_id}") if rows else None
 
-    def fills(self) -> list[Fill]:
-        rows = self._select("SELECT trade_id, body FROM fills ORDER BY seq, rowid")
+    def fills(self, *, after: int = -1) -> list[Fill]:
+        rows = self._select("SELECT trade_id, body FROM fills WHERE seq > ? ORDER BY seq, rowid", after)
         return [self._value(Fill, body, f"fill {name}") for name, body in rows]
 
     def positions(self) -> dict[str, Position]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -149,8 +149,7 @@ def test_a_round_trip_is_told_with_its_profit_and_the_reason_of_its_exit() -> No
 
 def test_an_exit_of_an_order_that_is_not_ours_is_manual() -> None:
     probe = probe_of()
-    stranger = Fill(**{**{name: getattr(SELL, name) for name in SELL.__slots__}, "client_order_id": "someone"})
-    probe.tell(BUY, stranger)
+    probe.tell(BUY, replace(SELL, client_order_id="someone"))
     assert [closed.trade.exit_reason for closed in probe.take(TradeClosed)] == ["manual"]
 
 

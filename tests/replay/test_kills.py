@@ -24,7 +24,20 @@ TRADING_WITHIN_S = 2.0
 
 def command(state: Path, definition: Path, speed: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "tbh", "demo", "--bars", str(BARS), "--seed", "8", "--cash", "100000"),
+        *(
+            sys.executable,
+            "-m",
+            "tbh",
+            "demo",
+            "--bars",
+            str(BARS),
+            "--seed",
+            "8",
+            "--symbol",
+            "BTC/USDT",
+            "--cash",
+            "100000",
+        ),
         *("--strategy", str(definition), "--dir", str(state), "--speed", speed, "--json"),
     ]
 
