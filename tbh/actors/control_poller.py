@@ -164,6 +164,8 @@ class ControlPollerActor(Actor):
             raise self._database.lose(f"the lease is at epoch {lease.epoch}, ours was {self._epoch}")
         self._renewed(lease, sent_s)
         self._beats += 1
+        if self._beats == 1:
+            self._notice_started()
         self.ctx.send(HeartbeatSent(beat=self._beats, latency_ms=(self.ctx.monotonic() - sent_s) * 1000))
         return True
 
@@ -234,6 +236,17 @@ class ControlPollerActor(Actor):
         if request_id is not None and request_id != self._flattened and not self.ctx.asking(request_id):
             flatten = Flatten(request_id=request_id, reason="asked for by an operator")
             self.ctx.keep_asking(request_id, flatten, every_s=FLATTEN_EVERY_S)
+
+    def _notice_started(self) -> None:
+        identity = self._identity
+        self.ctx.send(
+            Notice(
+                key=f"started:{identity.boot_id}",
+                severity=Severity.INFO,
+                kind="started",
+                text=f"{identity.bot_name} runs {identity.strategy} on {identity.symbol} ({identity.mode})",
+            )
+        )
 
     def _notice_killed(self, controls: Controls) -> None:
         where = "operator" if controls.killed else "environment" if self._environment_killed else "local"

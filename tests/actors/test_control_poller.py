@@ -285,7 +285,7 @@ class TestControls:
     def test_a_kill_is_told_to_people_once(self, bench: Bench) -> None:
         bench.killed = True
         bench.probe.advance(60)
-        assert [sent.kind for sent in bench.take(Notice)] == ["killed"]
+        assert [sent.kind for sent in bench.take(Notice)] == ["started", "killed"]
 
     def test_a_flatten_is_asked_for_until_it_is_done_and_only_then_acknowledged(self, bench: Bench) -> None:
         bench.probe.advance(0)

@@ -278,12 +278,16 @@ class World:
         """No more faults: everything is delivered, and time goes by, until nothing is under way."""
         self.venue.faults.clear()
         self.venue.late.clear()
+        self.store._failures.clear()
+        for probe in self.probes.values():
+            probe._planned.clear()
         for _ in range(60):
             while self.lanes:
                 self.deliver(next(iter(self.lanes)))
-            if not any(probe.asking for probe in self.probes.values()) and not self.unanswered and not self.flatten:
-                if not self.venue_busy():
-                    return
+            probes = self.probes.values()
+            at_rest = all(probe.cell.settled for probe in probes) and not self.venue_busy()
+            if at_rest and not self.unanswered and self.flatten is None:
+                return
             for approved in list(self.unanswered.values()):
                 self.post("risk", approved)
             if self.flatten is not None:

@@ -88,6 +88,40 @@ def test_the_campaign_meets_every_kind_of_order(baseline: tuple[dict[str, Any], 
     assert any(one["exit_time"] == other["entry_time"] for one, other in itertools.pairwise(trades))
 
 
+class Troubled:
+    """Two faults in one replay: the gateway fails at an order on its way, so that there is doubt to be resolved, and
+    then the chosen actor fails at the first message of a kind that only doubt brings about."""
+
+    def __init__(self, actor: str = "", kind: str = "") -> None:
+        self.first = Faults("gateway", "PlaceOrder", 5)
+        self.second = Faults(actor, kind, 1)
+
+    def __call__(self, actor: str, envelope: Envelope) -> None:
+        self.first(actor, envelope)
+        if self.first.raised:
+            self.second(actor, envelope)
+
+
+def test_a_fault_while_an_order_is_in_doubt_changes_no_trade(
+    plan: Plan, replay: Replay, baseline: tuple[dict[str, Any], Counter[tuple[str, str]]]
+) -> None:
+    undisturbed, delivered = baseline
+    troubled = Troubled()
+    result = replay(plan("troubled"), intercept=troubled)
+    assert result["trades"] == undisturbed["trades"]
+    new = sorted(set(troubled.second.seen) - set(delivered))
+    assert {kind for _, kind in new} >= {"Restarted", "DeadLettered", "QueryOrder", "OrderNotFound"}
+    for actor, kind in new:
+        case = f"{actor} at {kind}"
+        troubled = Troubled(actor, kind)
+        result = replay(plan(f"{actor}-{kind}"), intercept=troubled)
+        assert troubled.second.raised, case
+        assert result["exit_code"] == 0, case
+        assert result["trades"] == undisturbed["trades"], case
+        assert result["equity"] == undisturbed["equity"], case
+        assert result["orders"]["unknown"] == 0, case
+
+
 class Broken:
     """Once the account holds a position, every delivery to one actor fails."""
 
