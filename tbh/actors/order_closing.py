@@ -164,14 +164,16 @@ class PositionCloser(PositionGuard):
             text = f"{order.purpose} of {order.symbol} has not succeeded in {attempt} attempts ({state.reason})"
             self._call_people(f"attempts:{order.intent_id}:{attempt}", text)
         if attempt <= ids.ATTEMPT_MAX:
-            again = replace(
-                order,
-                client_order_id=self._attempt_id(order, attempt),
-                attempt=attempt,
-                qty=qty,
-                created_at=self.ctx.now(),
-            )
-            self._draft(again)
+            again = replace(order, qty=qty, created_at=self.ctx.now())
+            self._draft(self._attempt(again, attempt))
+
+    def _attempt(self, order: Order, attempt: int) -> Order:
+        """The order under the id of that attempt, or of the next one that no stray order has taken."""
+        order = replace(order, client_order_id=self._attempt_id(order, attempt), attempt=attempt)
+        entry = order.purpose.increases_risk
+        if entry or order.client_order_id not in self._strays or attempt == ids.ATTEMPT_MAX:
+            return order
+        return self._attempt(order, attempt + 1)
 
     def _attempt_id(self, order: Order, attempt: int) -> str:
         if order.purpose in (Purpose.FLATTEN, Purpose.EMERGENCY):
@@ -237,31 +239,31 @@ class PositionCloser(PositionGuard):
         intent_id = ids.intent_id(purpose, request_id)
         attempts = self._orders.attempts(intent_id)
         attempt = attempts[-1].order.attempt + 1 if attempts else 0
-        if attempts and attempts[-1].status is not OrderStatus.FILLED:
-            if rules.is_terminal(attempts[-1].status):
-                self._exit_ended(attempts[-1])
-            return
         side = closing_side(position)
+        if attempts and not rules.is_terminal(attempts[-1].status):
+            return
+        # One that closed a position on the other side has nothing to do with this one.
+        if attempts and attempts[-1].status is not OrderStatus.FILLED and attempts[-1].order.side is side:
+            self._exit_ended(attempts[-1])
+            return
         qty = self._exit_qty(purpose, side)
         if not qty:
             self._make_room(intent_id)
         elif attempt <= ids.ATTEMPT_MAX:
-            self._draft(
-                Order(
-                    client_order_id=ids.flatten_order_id(self._bot_id, request_id, attempt, purpose=purpose),
-                    intent_id=intent_id,
-                    symbol=position.symbol,
-                    side=side,
-                    type=OrderType.MARKET,
-                    qty=qty,
-                    reduce_only=True,
-                    purpose=purpose,
-                    strategy=position.strategy,
-                    bar_open=position.bar_open,
-                    attempt=attempt,
-                    created_at=self.ctx.now(),
-                )
+            order = Order(
+                client_order_id="",
+                intent_id=intent_id,
+                symbol=position.symbol,
+                side=side,
+                type=OrderType.MARKET,
+                qty=qty,
+                reduce_only=True,
+                purpose=purpose,
+                strategy=position.strategy,
+                bar_open=position.bar_open,
+                created_at=self.ctx.now(),
             )
+            self._draft(self._attempt(order, attempt))
 
 
 def closing_side(position: Position) -> Side:

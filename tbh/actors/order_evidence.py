@@ -95,8 +95,12 @@ class OrderEvidence(OrderPath):
     def _no_wiser(self, state: OrderState, last_word: str) -> None:
         """The exchange has answered, and the question stays open; after a few times nothing more is asked."""
         client_order_id = state.order.client_order_id
-        self._tries[client_order_id] = tries = self._tries.get(client_order_id, 0) + 1
-        if tries < EVIDENCE_TRIES_MAX or client_order_id in self._given_up:
+        tries, counted_s = self._tries.get(client_order_id, (0, -QUERY_EVERY_S))
+        now_s = self.ctx.monotonic()
+        if now_s - counted_s < QUERY_EVERY_S / 2:
+            return  # repeats that had queued up are answered in one burst, and are one answer
+        self._tries[client_order_id] = (tries + 1, now_s)
+        if tries + 1 < EVIDENCE_TRIES_MAX or client_order_id in self._given_up:
             return
         self._given_up.add(client_order_id)
         for request in ("query", "cancel"):
@@ -132,8 +136,10 @@ class OrderEvidence(OrderPath):
         state = self._orders.get(fact.client_order_id)
         if state is None or rules.is_terminal(state.status):
             return
-        self._no_wiser(state, f"cancel refused: {fact.reason}")
-        if fact.client_order_id not in self._given_up:
+        # Of an order that may never have arrived a refusal says nothing; the query will.
+        if state.status in _ON_THE_BOOK:
+            self._no_wiser(state, f"cancel refused: {fact.reason}")
+        if fact.client_order_id not in self._given_up and not self.ctx.asking(f"query:{fact.client_order_id}"):
             self._query(state.order)
 
     # Against the proof

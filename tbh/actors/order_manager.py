@@ -96,15 +96,8 @@ class OrderManagerActor(OrderRecovery):
     def _order_for(self, approved: Approved) -> Order:
         """The first attempt of an approved intent."""
         entry = approved.purpose.increases_risk
-        return Order(
-            client_order_id=ids.client_order_id(
-                self._bot_id,
-                bar_open=approved.bar_open,
-                strategy=approved.strategy,
-                purpose=approved.purpose,
-                layer=approved.layer,
-                attempt=0,
-            ),
+        order = Order(
+            client_order_id="",
             intent_id=approved.proposal_id,
             symbol=approved.symbol,
             side=approved.order_side,
@@ -119,6 +112,7 @@ class OrderManagerActor(OrderRecovery):
             expires_at=approved.bar_open + 2 * self._bar if entry else None,
             protection=approved.protection,
         )
+        return self._attempt(order, 0)
 
     def _room_is_needed(self, order: Order) -> bool:
         position = self._position

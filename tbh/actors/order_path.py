@@ -91,7 +91,7 @@ class OrderPath(Actor):
         self._held: dict[str, None] = {}
         self._canceling: set[str] = set()
         self._timers: dict[str, int] = {}
-        self._tries: dict[str, int] = {}
+        self._tries: dict[str, tuple[int, float]] = {}
         self._given_up: set[str] = set()
 
     def _recall(self, client_order_id: str) -> OrderState | None:

@@ -26,6 +26,7 @@ REFUSALS_MAX: Final = 5
 """So many stops of one position may be refused before it is closed at market, so many targets before there is none."""
 
 REVISIONS_KEPT_MAX: Final = 2_000
+STRAYS_KEPT_MAX: Final = 1_000
 
 CLOSERS: Final = (Purpose.EXIT, Purpose.FLATTEN, Purpose.EMERGENCY)
 _REVISIONS_PER_SECOND: Final = 1 << 12
@@ -41,6 +42,7 @@ class PositionGuard(OrderEvidence):
         self._revisions: dict[tuple[Purpose, str], int] = {}
         self._tightest: dict[str, Decimal] = {}
         self._refusals: dict[tuple[Purpose, str], int] = {}
+        self._strays: dict[str, None] = {}
         self._ready = False
 
     def _exit_under_way(self) -> bool:
@@ -177,14 +179,17 @@ class PositionGuard(OrderEvidence):
         parts = ids.parse(found.client_order_id, self._bot_id)
         if parts is None:
             return  # somebody else's
-        self.ctx.log.warning("stray_order", client_order_id=found.client_order_id, purpose=parts.purpose.value)
         unwanted = parts.purpose.is_protection or parts.purpose.increases_risk
         if unwanted and not self.ctx.asking(f"cancel:{found.client_order_id}"):
             self._ask_cancel(found.client_order_id, self._market.symbol)
-        self._skip_revision(parts)
 
-    def _skip_revision(self, parts: ids.IdParts) -> None:
-        """An id that the exchange knows is not used again."""
+    def _note_stray(self, client_order_id: str, parts: ids.IdParts) -> None:
+        """The exchange knows an order under this id, and nobody here knows which: it is not used for another."""
+        if client_order_id not in self._strays:
+            self.ctx.log.warning("stray_order", client_order_id=client_order_id, purpose=parts.purpose.value)
+        self._strays[client_order_id] = None
+        if len(self._strays) > STRAYS_KEPT_MAX:
+            del self._strays[next(iter(self._strays))]
         position = self._book.position
         opened = None if position is None else ids.parse(position.position_id, self._bot_id)
         if position is None or opened is None or not parts.purpose.is_protection:

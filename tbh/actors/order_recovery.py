@@ -26,7 +26,7 @@ from tbh.runtime.actor import Context, receive
 RETOLD_MAX: Final = 200
 
 VERSION_LEAP: Final = 1_000
-"""What a former incarnation still has on its way to the disk must not outrank what is found out now."""
+"""What former incarnations still have on its way to the disk must not outrank what is found out now."""
 
 _RESYNC: Final = "resync"
 
@@ -62,7 +62,7 @@ class OrderRecovery(PositionCloser):
     def _recover(self, state: OrderState) -> None:
         """Take up an order that was read back: count its fills, and ask what became of it."""
         client_order_id = state.order.client_order_id
-        leapt = replace(state, version=state.version + VERSION_LEAP)
+        leapt = replace(state, version=state.version + VERSION_LEAP * (self.ctx.incarnation + 1))
         if not rules.is_terminal(state.status):
             self._placed.add(client_order_id)
             self._orders.put(leapt)
@@ -77,14 +77,17 @@ class OrderRecovery(PositionCloser):
             self._query(now_at.order)  # it was on the book; what became of it meanwhile is the exchange's to say
 
     def _recall(self, client_order_id: str) -> OrderState | None:
-        if ids.parse(client_order_id, self._bot_id) is None:
+        parts = ids.parse(client_order_id, self._bot_id)
+        if parts is None:
             return None
         state = self._store.order(client_order_id)
-        if state is not None:
-            self._orders.put(state)
-            self._note_guard(state.order)
-            self._own(state.order)
-            self._recover(state)
+        if state is None:
+            self._note_stray(client_order_id, parts)
+            return None
+        self._orders.put(state)
+        self._note_guard(state.order)
+        self._own(state.order)
+        self._recover(state)
         return self._orders.get(client_order_id)
 
     def _draft(self, order: Order) -> None:

@@ -235,7 +235,9 @@ class World:
             which(message.state.order.client_order_id)
         elif isinstance(message, Notice):
             self.notices.append(message)
-        assert not isinstance(message, DeadLettered) or "planned" in message.reason or "crash" in message.reason, message
+        assert not isinstance(message, DeadLettered) or "planned" in message.reason or "crash" in message.reason, (
+            message
+        )
 
     def deliver(self, lane: tuple[str, str]) -> None:
         queue = self.lanes[lane]
@@ -367,7 +369,11 @@ class OrderPathMachine(RuleBasedStateMachine):
         except Rejected:
             pass
 
-    @rule(faults=st.lists(st.sampled_from(["", "request_lost", "reply_lost", "late", "crash_before", "crash_after"]), max_size=4))
+    @rule(
+        faults=st.lists(
+            st.sampled_from(["", "request_lost", "reply_lost", "late", "crash_before", "crash_after"]), max_size=4
+        )
+    )
     def calls_will_fail(self, faults: list[str]) -> None:
         self.world.venue.faults.extend(faults)
 
@@ -428,8 +434,11 @@ class OrderPathMachine(RuleBasedStateMachine):
             stops = [order for order in resting if order.purpose is Purpose.STOP]
             assert [order.qty - venue.standings[order.client_order_id].filled_qty for order in stops] == [abs(qty)]
         stored = {state.order.client_order_id: state for state in world.store.orders()}
-        assert set(venue.orders) <= set(stored)
         for client_order_id, standing in venue.standings.items():
+            if client_order_id not in stored:
+                # A process that dies with its disk faulted takes the memory of an exit with it, which is done by now.
+                assert venue.orders[client_order_id].reduce_only
+                continue
             assert stored[client_order_id].filled_qty == standing.filled_qty
             assert (stored[client_order_id].status in TERMINAL) is (client_order_id not in venue.matcher.resting)
         assert {fill.trade_id for fill in world.store.fills()} == {
