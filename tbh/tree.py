@@ -104,7 +104,9 @@ def _foreground(parts: Parts) -> dict[str, ChildSpec]:
         _spec(
             "accountant",
             AccountantActor,
-            lambda ctx: AccountantActor(ctx, market=market, cash=parts.cash, bot_id=bot_id, store=store.reader()),
+            lambda ctx: AccountantActor(
+                ctx, market=market, cash=parts.cash, bot_id=bot_id, store=store.reader(), feed=parts.feed
+            ),
         ),
         _spec(
             "position_syncer",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from tbh.actors.order_path import OrderPath
+from tbh.actors.order_path import OrderPath, Terms
 from tbh.domain import order as rules
+from tbh.domain.blotter import Blotter
 from tbh.messages.base import Message
 from tbh.messages.orders import (
     CancelOrder,
@@ -22,7 +23,7 @@ from tbh.messages.orders import (
     OrderStatus,
     QueryOrder,
 )
-from tbh.runtime.actor import receive
+from tbh.runtime.actor import Context, receive
 
 QUERY_EVERY_S: Final = 2.0
 EVIDENCE_TRIES_MAX: Final = 10
@@ -34,6 +35,11 @@ class OrderEvidence(OrderPath):
     """``OrderPath`` with its questions. The methods without a body are for subclasses."""
 
     sends: ClassVar[tuple[type[Message], ...]] = (*OrderPath.sends, CancelOrder, QueryOrder)
+
+    def __init__(self, ctx: Context, *, terms: Terms, orders: Blotter) -> None:
+        super().__init__(ctx, terms=terms, orders=orders)
+        self._tries: dict[str, tuple[int, float]] = {}
+        self._given_up: set[str] = set()
 
     def _order_given_up(self, state: OrderState) -> None:
         """An order stays unknown: nothing more is asked about it."""
@@ -131,16 +137,24 @@ class OrderEvidence(OrderPath):
 
     @receive
     def on_cancel_refused(self, fact: CancelRefused) -> None:
-        self.ctx.answered(f"cancel:{fact.client_order_id}")
-        self._canceling.discard(fact.client_order_id)
         state = self._orders.get(fact.client_order_id)
         if state is None or rules.is_terminal(state.status):
+            self.ctx.answered(f"cancel:{fact.client_order_id}")
             return
-        # Of an order that may never have arrived a refusal says nothing; the query will.
+        # The cancel is asked for on: an order that is not there yet may still arrive. Of such a one a refusal says
+        # nothing, but one that was on the book should have ended, and its end can be asked for.
         if state.status in _ON_THE_BOOK:
             self._no_wiser(state, f"cancel refused: {fact.reason}")
         if fact.client_order_id not in self._given_up and not self.ctx.asking(f"query:{fact.client_order_id}"):
             self._query(state.order)
+
+    def _reopen(self, state: OrderState) -> None:
+        client_order_id = state.order.client_order_id
+        self._tries.pop(client_order_id, None)
+        if client_order_id in self._given_up:
+            self._given_up.discard(client_order_id)
+            if client_order_id in self._canceling and not rules.is_terminal(state.status):
+                self._ask_cancel(client_order_id, state.order.symbol)
 
     # Against the proof
 

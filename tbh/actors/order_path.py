@@ -91,8 +91,6 @@ class OrderPath(Actor):
         self._held: dict[str, None] = {}
         self._canceling: set[str] = set()
         self._timers: dict[str, int] = {}
-        self._tries: dict[str, tuple[int, float]] = {}
-        self._given_up: set[str] = set()
 
     def _recall(self, client_order_id: str) -> OrderState | None:
         """An order that this incarnation has not met, if it is one of ours and can be found."""
@@ -117,6 +115,9 @@ class OrderPath(Actor):
 
     def _cancel(self, state: OrderState, reason: str) -> None:
         """Take the order off the book; one that was never sent is withdrawn."""
+
+    def _reopen(self, state: OrderState) -> None:
+        """There is new word of an order: what was asked in vain may be asked again."""
 
     def _surprised(self, state: OrderState) -> None:
         """An order that was proven not to exist does."""
@@ -260,8 +261,7 @@ class OrderPath(Actor):
         self._orders.put(state)
         self.ctx.send(OrderChanged(state=state, event=event))
         if state.status is not before.status or state.filled_qty != before.filled_qty:
-            self._tries.pop(client_order_id, None)
-            self._given_up.discard(client_order_id)
+            self._reopen(state)
         if state.status not in _IN_FLIGHT:
             self.ctx.answered(f"outcome:{client_order_id}")
             self._held.pop(client_order_id, None)

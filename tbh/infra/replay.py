@@ -8,6 +8,7 @@ After a phase that did something ``poll`` returns, so that the bot can react bef
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -75,6 +76,7 @@ class ReplayMarket:
             exchange.play(warmup_bars - 1, Phase.CLOSE, candles[warmup_bars - 1])
         self._index, self._phase = self._resume(exchange.cursor)
         self._candle = candles[self._index] if self._index < len(candles) else None
+        self._owed: FeedStep | None = None
 
     @property
     def position(self) -> int:
@@ -84,7 +86,7 @@ class ReplayMarket:
     @property
     def ended(self) -> bool:
         """Whether the last bar has closed."""
-        return self._candle is None
+        return self._candle is None and self._owed is None
 
     def catch_up(self, bar_open: datetime) -> None:
         """Play on until the bar of ``bar_open`` has closed.
@@ -94,6 +96,7 @@ class ReplayMarket:
         """
         while self._candle is not None and self._candle.open_time <= bar_open:
             self.poll()
+        self._owed = None
 
     def history(self) -> Sequence[Candle]:
         return tuple(self._candles[index] for index in range(self._index))
@@ -104,6 +107,9 @@ class ReplayMarket:
         A step's price is the last one known to have traded: in RANGE that is still the open. Raises what the
         exchange raises when it could not commit; the phase is then played again by the next call.
         """
+        if self._owed is not None:
+            owed, self._owed = self._owed, None
+            return (owed,)
         while (candle := self._candle) is not None:
             index, phase = self._index, self._phase
             self._clock.set(self._time(candle, phase))
@@ -111,7 +117,11 @@ class ReplayMarket:
             self._advance()
             if phase is Phase.CLOSE:
                 step = FeedStep(phase=phase, bar_open=candle.open_time, price=candle.close, index=index, candle=candle)
-                return (step,)
+                if not events:
+                    return (step,)
+                # What the close did to the account is known to all before anybody decides on the bar.
+                self._owed = step
+                return (replace(step, candle=None),)
             if events:
                 return (FeedStep(phase=phase, bar_open=candle.open_time, price=candle.open, index=index),)
         return None

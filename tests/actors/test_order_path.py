@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from tbh.actors.order_manager import OrderManagerActor
 from tbh.domain import ids
 from tbh.domain.admission import Refusal
 from tbh.domain.matching import Matcher
+from tbh.domain.money import floor_to_step
 from tbh.domain.order import TERMINAL
 from tbh.domain.venue import Standing
 from tbh.infra.memory_store import MemoryStore
@@ -59,14 +61,21 @@ MARKET = Market(
     taker_fee=Decimal("0.001"),
     maker_fee=Decimal("0.001"),
 )
+SPOT = replace(MARKET, enforces_reduce_only=False, allows_short=False, amount_min=Decimal("0.02"))
 FORGIVING = Policy(max_failures=400, max_failures_daily=400, first_backoff_s=0.05, backoff_max_s=0.1)
 
 
 class Venue:
     """An exchange whose calls go wrong as ordered. ``faults`` are taken one per call."""
 
-    def __init__(self) -> None:
-        self.matcher = Matcher(MARKET, cash=Decimal(1_000_000), volume_share=Decimal("0.5"))
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self.matcher = Matcher(
+            market,
+            cash=Decimal(1_000_000),
+            volume_share=Decimal("0.5"),
+            fee_in="quote" if market.allows_short else "received",
+        )
         self.now = EPOCH
         self.orders: dict[str, Order] = {}
         self.standings: dict[str, Standing] = {}
@@ -121,7 +130,7 @@ class Venue:
     # The port
 
     def market(self, symbol: str) -> Market:
-        return MARKET
+        return self._market
 
     def place(self, order: Order, *, timeout_s: float) -> OrderReport:
         self.asked_to_place.append(order.client_order_id)
@@ -171,8 +180,9 @@ class Venue:
 class World:
     """Three actors, one first-in-first-out lane per pair of them, and the strategy and operator around them."""
 
-    def __init__(self) -> None:
-        self.venue = Venue()
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.venue = Venue(market)
         self.store = MemoryStore()
         self.lanes: dict[tuple[str, str], deque[Message]] = {}
         self.unanswered: dict[str, Approved] = {}
@@ -197,7 +207,7 @@ class World:
                 (
                     "order_manager",
                     OrderManagerActor,
-                    lambda ctx: OrderManagerActor(ctx, bot_id=BOT, market=MARKET, store=store, timeframe_s=60),
+                    lambda ctx: OrderManagerActor(ctx, bot_id=BOT, market=self.market, store=store, timeframe_s=60),
                 ),
             )
         }
@@ -303,9 +313,11 @@ class World:
 
 
 class OrderPathMachine(RuleBasedStateMachine):
+    market = MARKET
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(self.market)
 
     @rule(data=st.data())
     def deliver_some(self, data: st.DataObject) -> None:
@@ -320,6 +332,7 @@ class OrderPathMachine(RuleBasedStateMachine):
         world = self.world
         if world.position is None and not world.open and not world.unanswered and world.flatten is None:
             self._next_bar()
+            long = long or not world.market.allows_short
             world.propose(Purpose.ENTRY, Side.BUY if long else Side.SELL, Decimal(qty) / 100)
 
     @rule(reverse=st.booleans(), qty=st.integers(1, 300))
@@ -329,7 +342,7 @@ class OrderPathMachine(RuleBasedStateMachine):
             self._next_bar()
             side = Side.SELL if world.position.qty > 0 else Side.BUY
             world.propose(Purpose.EXIT, side, abs(world.position.qty))
-            if reverse:
+            if reverse and world.market.allows_short:
                 world.propose(Purpose.ENTRY, side, Decimal(qty) / 100)
 
     def _next_bar(self) -> None:
@@ -428,11 +441,12 @@ class OrderPathMachine(RuleBasedStateMachine):
         assert set(known) == set(venue.matcher.resting)
         assert not [state for state in known.values() if state.status is OrderStatus.UNKNOWN]
         resting = [venue.orders[one] for one in venue.matcher.resting]
-        if not qty:
+        if not qty or manager._book.is_dust(world.market):
             assert not resting
         else:
             stops = [order for order in resting if order.purpose is Purpose.STOP]
-            assert [order.qty - venue.standings[order.client_order_id].filled_qty for order in stops] == [abs(qty)]
+            open_qty = [order.qty - venue.standings[order.client_order_id].filled_qty for order in stops]
+            assert open_qty == [floor_to_step(abs(qty), world.market.amount_step)]
         stored = {state.order.client_order_id: state for state in world.store.orders()}
         for client_order_id, standing in venue.standings.items():
             if client_order_id not in stored:
@@ -447,5 +461,12 @@ class OrderPathMachine(RuleBasedStateMachine):
         assert len(world.store.fills()) == len({fill.trade_id for fill in world.store.fills()})
 
 
+class SpotMachine(OrderPathMachine):
+    """No shorts, no reduce-only, fees in the coin that is bought: an exit must first free the coins of the stop."""
+
+    market = SPOT
+
+
 TestOrderPath = OrderPathMachine.TestCase
-TestOrderPath.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSpot = SpotMachine.TestCase
+TestOrderPath.settings = TestSpot.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

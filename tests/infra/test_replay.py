@@ -150,6 +150,26 @@ def test_a_phase_that_did_something_is_released_by_itself(path):
     session.die()
 
 
+def test_a_close_that_did_something_is_told_before_its_bar(path):
+    bars = candles("100", "101 110 90 100", "100")
+    session = Session(path, bars)
+    session.step()
+    session.place(order("entry", "buy", "1"))
+    session.step()
+    session.place(order("stop", "sell", "1", stop_price=D(95), reduce_only=True))
+    session.step()
+    session.place(order("again", "buy", "1"))
+    before = session.exchange.last_seq()
+    moved = session.step()
+    assert (told(moved), moved.candle) == ((1, Phase.CLOSE, "100"), None)
+    assert session.exchange.last_seq() > before
+    bar = session.step()
+    assert (told(bar), bar.candle) == ((1, Phase.CLOSE, "100"), bars[1])
+    assert told(session.step()) == (2, Phase.CLOSE, "100")
+    assert session.feed.ended
+    session.die()
+
+
 def test_the_clock_shows_open_middle_and_end_of_the_bar(path):
     session = Session(path, candles("100", "101 110 90 100"))
     assert session.clock.now() == START
