@@ -72,10 +72,15 @@ class Board:
         self._sink.flush()
 
 
-class StoreLook(Protocol):
-    """What a report reads of the store."""
+class Fills(Protocol):
+    """Recorded fills, those with ``seq > after``, in their order."""
 
     def fills(self, *, after: int = -1) -> Sequence[Fill]: ...
+
+
+class StoreLook(Fills, Protocol):
+    """What a report reads of the store."""
+
     def orders_by_status(self) -> dict[str, int]: ...
     def proposal_count(self) -> int: ...
     def counts(self) -> StoreCounts: ...
@@ -97,7 +102,7 @@ def actor_lines(cells: Iterable[Cell]) -> tuple[ActorLine, ...]:
 class Tally:
     """The account and the round trips that the recorded fills make; ``update`` reads the fills that are new."""
 
-    def __init__(self, store: StoreLook, *, cash: Decimal, market: Market, bot_id: str) -> None:
+    def __init__(self, store: Fills, *, cash: Decimal, market: Market, bot_id: str) -> None:
         self.account = Account(cash, market.symbol, market.base, market.quote)
         self.trades: list[Trade] = []
         self.fills = 0

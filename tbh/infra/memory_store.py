@@ -129,9 +129,9 @@ class MemoryStore:
         with self._lock:
             return self._orders.get(client_order_id)
 
-    def fills(self) -> list[Fill]:
+    def fills(self, *, after: int = -1) -> list[Fill]:
         with self._lock:
-            return sorted(self._fills.values(), key=lambda fill: fill.seq)
+            return sorted((f for f in self._fills.values() if f.seq > after), key=lambda fill: fill.seq)
 
     def positions(self) -> dict[str, Position]:
         with self._lock:

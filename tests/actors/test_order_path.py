@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -62,6 +63,7 @@ MARKET = Market(
     maker_fee=Decimal("0.001"),
 )
 SPOT = replace(MARKET, enforces_reduce_only=False, allows_short=False, amount_min=Decimal("0.02"))
+FAULTS = ("", "request_lost", "reply_lost", "late", "refused", "crash_before", "crash_after")
 FORGIVING = Policy(max_failures=400, max_failures_daily=400, first_backoff_s=0.05, backoff_max_s=0.1)
 
 
@@ -116,6 +118,8 @@ class Venue:
         fault = self.faults.popleft() if self.faults else ""
         if fault == "late" and order is not None:
             self.late.append((order, self.now + timedelta(seconds=WINDOW_S)))
+        if fault == "refused" and order is not None:
+            raise Rejected("refused")
         if fault in ("late", "request_lost"):
             raise Unknown("timeout")
         if fault == "crash_before":
@@ -377,16 +381,10 @@ class OrderPathMachine(RuleBasedStateMachine):
         self._arrive(self.world.venue.late.pop(0)[0])
 
     def _arrive(self, order: Order) -> None:
-        try:
+        with suppress(Rejected):
             self.world.venue.accept(order)
-        except Rejected:
-            pass
 
-    @rule(
-        faults=st.lists(
-            st.sampled_from(["", "request_lost", "reply_lost", "late", "crash_before", "crash_after"]), max_size=4
-        )
-    )
+    @rule(faults=st.lists(st.sampled_from(FAULTS), max_size=4))
     def calls_will_fail(self, faults: list[str]) -> None:
         self.world.venue.faults.extend(faults)
 
@@ -469,4 +467,4 @@ class SpotMachine(OrderPathMachine):
 
 TestOrderPath = OrderPathMachine.TestCase
 TestSpot = SpotMachine.TestCase
-TestOrderPath.settings = TestSpot.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestOrderPath.settings = TestSpot.settings = settings(max_examples=150, stateful_step_count=50)
