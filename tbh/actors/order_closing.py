@@ -55,6 +55,7 @@ class PositionCloser(PositionGuard):
         self._flattened = flattened
         self._flatten: dict[str, Flatten] = {}
         self._making_room: dict[str, str | None] = {}
+        self._clearing = False
         self._retries: dict[str, bool] = {}
         self._halted = False
 
@@ -72,6 +73,18 @@ class PositionCloser(PositionGuard):
         qty = exitable(position.qty, exits, self._market.enforces_reduce_only)
         return floor_to_step(qty, self._market.amount_step)
 
+    def _exit_qty_with_room(
+        self, intent_id: str, purpose: Purpose, side: Side, *, order: Order | None = None, retry_id: str | None = None
+    ) -> Decimal | None:
+        """``_exit_qty``; or None when protective orders stand in the way, which are being cancelled. ``_use_room`` then
+        brings back what waits: the attempt after ``retry_id``; None stands for an approval that is to be set aside."""
+        position = self._position
+        if position is None or side is not closing_side(position) or not self._meant_for(purpose, order, position):
+            return ZERO
+        if self._make_room(intent_id, retry_id):
+            return None
+        return self._exit_qty(purpose, side, order=order)
+
     def _meant_for(self, purpose: Purpose, order: Order | None, position: Position) -> bool:
         if order is None:
             return True
@@ -87,21 +100,26 @@ class PositionCloser(PositionGuard):
 
     # Room, where each order that closes the position locks its coins
 
-    def _make_room(self, intent_id: str, retry_id: str | None = None) -> bool:
-        """Cancel the protective orders that stand in the way; False when there is none, or no need."""
+    def _make_room(self, intent_id: str, retry_id: str | None) -> bool:
+        """Cancel the protective orders that stand in the way; False when there is none, or none any more."""
         if self._market.enforces_reduce_only:
             return False
-        guards = [state for state in self._orders.open if state.order.purpose.is_protection]
-        if not guards:
-            return False
         self._making_room[intent_id] = retry_id
-        for state in guards:
+        self._clearing = True
+        for state in self._guards_open():
             self._cancel(state, "room for an exit")
-        return True
+        self._clearing = False
+        if self._guards_open():
+            return True
+        del self._making_room[intent_id]
+        return False
+
+    def _guards_open(self) -> list[OrderState]:
+        return [state for state in self._orders.open if state.order.purpose.is_protection]
 
     def _use_room(self) -> None:
         """Once no protective order is open: go on with whatever waited for that."""
-        if not self._making_room or any(state.order.purpose.is_protection for state in self._orders.open):
+        if self._clearing or not self._making_room or self._guards_open():
             return
         waiting, self._making_room = self._making_room, {}
         for retry_id in waiting.values():
@@ -110,6 +128,8 @@ class PositionCloser(PositionGuard):
                 self._attempt_again(state)
         self.ctx.unstash()
         self._pursue()
+        if None not in waiting.values():  # an approval that was set aside comes next, and needs the room
+            self._protect()
 
     # The next attempt
 
@@ -154,11 +174,12 @@ class PositionCloser(PositionGuard):
             if self._entries_closed() or (order.expires_at is not None and self.ctx.now() > order.expires_at):
                 return
         else:
-            qty = self._exit_qty(order.purpose, order.side, order=order)
-            if not qty:
-                if self._position is not None and self._meant_for(order.purpose, order, self._position):
-                    self._make_room(order.intent_id, order.client_order_id)
+            room = self._exit_qty_with_room(
+                order.intent_id, order.purpose, order.side, order=order, retry_id=order.client_order_id
+            )
+            if not room:
                 return
+            qty = room
         attempt = order.attempt + 1
         if attempt >= ATTEMPTS_MAX:
             text = f"{order.purpose} of {order.symbol} has not succeeded in {attempt} attempts ({state.reason})"
@@ -217,7 +238,7 @@ class PositionCloser(PositionGuard):
     def _pursue(self) -> None:
         """Carry out the flatten requests: cancel what increases risk, close the position, and say so once nothing is
         left of either, nor of any order that could bring one back."""
-        if not self._flatten or not self._ready:
+        if not self._flatten or not self._ready or self._clearing:
             return
         for state in self._orders.open:
             if state.order.purpose.increases_risk and state.order.client_order_id not in self._given_up:
@@ -240,16 +261,14 @@ class PositionCloser(PositionGuard):
         attempts = self._orders.attempts(intent_id)
         attempt = attempts[-1].order.attempt + 1 if attempts else 0
         side = closing_side(position)
-        if attempts and not rules.is_terminal(attempts[-1].status):
+        if self._clearing or (attempts and not rules.is_terminal(attempts[-1].status)):
             return
         # One that closed a position on the other side has nothing to do with this one.
         if attempts and attempts[-1].status is not OrderStatus.FILLED and attempts[-1].order.side is side:
             self._exit_ended(attempts[-1])
             return
-        qty = self._exit_qty(purpose, side)
-        if not qty:
-            self._make_room(intent_id)
-        elif attempt <= ids.ATTEMPT_MAX:
+        qty = self._exit_qty_with_room(intent_id, purpose, side, retry_id="")
+        if qty and attempt <= ids.ATTEMPT_MAX:
             order = Order(
                 client_order_id="",
                 intent_id=intent_id,

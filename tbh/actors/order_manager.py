@@ -82,15 +82,17 @@ class OrderManagerActor(OrderRecovery):
             if refused := "expired" if too_late else self._entries_closed():
                 self.ctx.send(Declined(proposal_id=proposal_id, reason=refused))
                 return
-        elif qty := self._exit_qty(order.purpose, order.side, order=order):
-            order = replace(order, qty=qty)
-        elif self._room_is_needed(order) and self._make_room(proposal_id):
-            self.ctx.stash()
-            return
         else:
-            reason = "dust" if self._book.is_dust(self._market) else "nothing_to_exit"
-            self.ctx.send(Declined(proposal_id=proposal_id, reason=reason))
-            return
+            qty = self._exit_qty_with_room(proposal_id, order.purpose, order.side, order=order)
+            if qty is None:
+                self.ctx.stash()
+                return
+            if not qty:
+                reason = "dust" if self._book.is_dust(self._market) else "nothing_to_exit"
+                self.ctx.send(Declined(proposal_id=proposal_id, reason=reason))
+                self._protect()  # room may have been made for nothing
+                return
+            order = replace(order, qty=qty)
         self._draft(order)
 
     def _order_for(self, approved: Approved) -> Order:
@@ -113,14 +115,6 @@ class OrderManagerActor(OrderRecovery):
             protection=approved.protection,
         )
         return self._attempt(order, 0)
-
-    def _room_is_needed(self, order: Order) -> bool:
-        position = self._position
-        return (
-            position is not None
-            and order.side is closing_side(position)
-            and self._meant_for(order.purpose, order, position)
-        )
 
     # When an order may go
 

@@ -42,6 +42,7 @@ class PositionGuard(OrderEvidence):
         self._revisions: dict[tuple[Purpose, str], int] = {}
         self._tightest: dict[str, Decimal] = {}
         self._refusals: dict[tuple[Purpose, str], int] = {}
+        self._untargeted = ""
         self._strays: dict[str, None] = {}
         self._ready = False
 
@@ -82,7 +83,9 @@ class PositionGuard(OrderEvidence):
         if not self._market.enforces_reduce_only:
             if self._exit_under_way():
                 return {}
-            if Purpose.STOP in wanted and wanted.pop(Purpose.TARGET, None) is not None:
+            untargeted = Purpose.STOP in wanted and wanted.pop(Purpose.TARGET, None) is not None
+            if untargeted and self._untargeted != position.position_id:
+                self._untargeted = position.position_id
                 self._call_people(
                     f"target:{position.position_id}",
                     f"{position.symbol}: no target is placed, its coins are the stop's",
@@ -175,12 +178,13 @@ class PositionGuard(OrderEvidence):
 
     def _found_stray(self, found: OrderFound) -> None:
         """An order that is open at the exchange, and in nobody's memory: the store was faulted when it was sent, or an
-        escalation has sent it. Protection is made anew and an entry is nobody's wish, so both go; an exit is let be."""
+        escalation has sent it. Protection is made anew and an entry is nobody's wish, so both go. An exit is let be
+        where it can't do more than close the position."""
         parts = ids.parse(found.client_order_id, self._bot_id)
         if parts is None:
             return  # somebody else's
-        unwanted = parts.purpose.is_protection or parts.purpose.increases_risk
-        if unwanted and not self.ctx.asking(f"cancel:{found.client_order_id}"):
+        harmless = parts.purpose in CLOSERS and self._market.enforces_reduce_only
+        if not harmless and not self.ctx.asking(f"cancel:{found.client_order_id}"):
             self._ask_cancel(found.client_order_id, self._market.symbol)
 
     def _note_stray(self, client_order_id: str, parts: ids.IdParts) -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -34,6 +35,7 @@ from tbh.messages.market import Market, MarketMoved, Phase
 from tbh.messages.orders import (
     Approved,
     Declined,
+    Fill,
     Flatten,
     Flattened,
     Order,
@@ -46,6 +48,7 @@ from tbh.messages.orders import (
 )
 from tbh.messages.system import DeadLettered, Restarted
 from tbh.ports import AccountEvent, OrderReport, PositionReport, Rejected, Unknown
+from tbh.runtime.mailbox import Envelope
 from tbh.runtime.probe import EPOCH, Probe
 from tbh.runtime.supervise import Policy
 
@@ -286,6 +289,12 @@ class World:
         self.approved[approved.proposal_id] = self.unanswered[approved.proposal_id] = approved
         self.post("risk", approved)
 
+    def ask_to_flatten(self) -> None:
+        if self.flatten is None:
+            self.flattens += 1
+            self.flatten = Flatten(request_id=f"flatten:{self.flattens}", reason="test")
+        self.post("control_poller", self.flatten)
+
     def move(self, price: Decimal, volume: Decimal) -> None:
         self.venue.play(price, volume)
         self.post("feed", MarketMoved(symbol=MARKET.symbol, bar_open=self.venue.now, phase=Phase.OPEN, price=price))
@@ -402,11 +411,7 @@ class OrderPathMachine(RuleBasedStateMachine):
 
     @rule()
     def an_operator_flattens(self) -> None:
-        world = self.world
-        if world.flatten is None:
-            world.flattens += 1
-            world.flatten = Flatten(request_id=f"flatten:{world.flattens}", reason="test")
-        world.post("control_poller", world.flatten)
+        self.world.ask_to_flatten()
 
     @invariant()
     def no_intent_can_fill_beyond_its_quantity(self) -> None:
@@ -468,3 +473,87 @@ class SpotMachine(OrderPathMachine):
 TestOrderPath = OrderPathMachine.TestCase
 TestSpot = SpotMachine.TestCase
 TestOrderPath.settings = TestSpot.settings = settings(max_examples=150, stateful_step_count=50)
+
+
+# One scenario, and a crash at each of its messages
+
+
+def trade(world: World) -> None:
+    """Enter, reverse, be stopped out, enter again, be flattened; the market moves only when nothing is under way."""
+
+    def reverse() -> None:
+        world.propose(Purpose.EXIT, Side.SELL, Decimal(1))
+        world.propose(Purpose.ENTRY, Side.SELL, Decimal(2))
+
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: world.propose(Purpose.ENTRY, Side.BUY, Decimal(1)),
+        lambda: world.move(Decimal(102), Decimal(1_000)),
+        reverse,
+        lambda: world.move(Decimal(110), Decimal(1_000)),
+        lambda: world.propose(Purpose.ENTRY, Side.BUY, Decimal(1)),
+        lambda: world.move(Decimal(109), Decimal(1_000)),
+        world.ask_to_flatten,
+        lambda: world.move(Decimal(108), Decimal(1_000)),
+    )
+    world.settle()
+    for act in steps:
+        world.bar += 1
+        world.venue.now = EPOCH + (world.bar + 1) * MINUTE
+        for probe in world.probes.values():
+            probe.set_now(world.venue.now)
+        act()
+        world.settle()
+
+
+def traded(world: World) -> list[tuple[Purpose, Side, Decimal, Decimal]]:
+    fills = [event for event in world.venue.log if isinstance(event, Fill)]
+    return [(world.venue.orders[one.client_order_id].purpose, one.side, one.qty, one.price) for one in fills]
+
+
+class CrashAt:
+    """Counts an actor's deliveries, and raises at one of them."""
+
+    def __init__(self, actor: str, number: int = 0) -> None:
+        self.actor = actor
+        self.number = number
+        self.seen = 0
+        self.kinds: list[str] = []
+
+    def __call__(self, actor: str, envelope: Envelope) -> None:
+        if actor == self.actor:
+            self.seen += 1
+            self.kinds.append(type(envelope.message).__name__)
+            if self.seen == self.number:
+                raise RuntimeError("planned")
+
+    def run(self, market: Market) -> World:
+        world = World(market)
+        for probe in world.probes.values():
+            probe.intercept = self
+        world.probes[self.actor].restart()  # handlers are bound to the intercept when an incarnation is built
+        world.collect()
+        trade(world)
+        return world
+
+
+@pytest.mark.parametrize("actor", ["journaler", "gateway", "order_manager"])
+def test_a_crash_at_any_message_changes_no_trade(actor: str) -> None:
+    calm = CrashAt(actor)
+    undisturbed = traded(calm.run(MARKET))
+    assert [purpose.value for purpose, *_ in undisturbed] == ["entry", "exit", "entry", "stop", "entry", "flatten"]
+    for number in range(1, calm.seen + 1):
+        crash = CrashAt(actor, number)
+        world = crash.run(MARKET)
+        case = f"{calm.kinds[number - 1]}, delivery {number} of {calm.seen}"
+        assert world.probes[actor].restarts == 2, case
+        assert traded(world) == undisturbed, case
+        assert not world.probes["order_manager"].actor._orders.open, case
+
+
+def test_the_crashes_meet_every_message_of_an_order_that_goes_well() -> None:
+    calm = CrashAt("order_manager")
+    calm.run(MARKET)
+    assert set(calm.kinds) >= {
+        *("AccountResynced", "Approved", "Recorded", "OrderSubmitted", "OrderAccepted", "Fill", "OrderCanceled"),
+        "Flatten",
+    }

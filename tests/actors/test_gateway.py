@@ -1,0 +1,502 @@
+"""The gateway: one send per id, nothing after the lease or the expiry, and no error taken for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tbh.actors.gateway import GatewayActor
+from tbh.infra.memory_store import MemoryStore
+from tbh.messages.account import (
+    AccountQueryFailed,
+    AccountResynced,
+    AccountSnapshot,
+    Balance,
+    QueryAccount,
+    ResyncAccount,
+)
+from tbh.messages.base import Message
+from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
+from tbh.messages.health import RequestFailed
+from tbh.messages.market import Market, MarketMoved, Phase
+from tbh.messages.orders import (
+    CancelOrder,
+    CancelRefused,
+    Fill,
+    Order,
+    OrderAccepted,
+    OrderCanceled,
+    OrderFound,
+    OrderNotFound,
+    OrderRejected,
+    OrderStatus,
+    OrderSubmitted,
+    OrderType,
+    OutcomeUnknown,
+    PlaceOrder,
+    Purpose,
+    QueryOrder,
+    Side,
+)
+from tbh.ports import AccountEvent, Batch, Defer, Fatal, OrderReport, PositionReport, Rejected, Unavailable, Unknown
+from tbh.runtime.probe import EPOCH, Probe
+
+SYMBOL = "BTC/USDT"
+LEASE = LeaseRenewed(epoch=1, deadline_s=25.0, renewals=1)
+MOVED = MarketMoved(symbol=SYMBOL, bar_open=EPOCH, phase=Phase.OPEN, price=Decimal(100))
+FUTURES = Market(
+    symbol=SYMBOL,
+    base="BTC",
+    quote="USDT",
+    price_step=Decimal("0.01"),
+    amount_step=Decimal("0.01"),
+    taker_fee=Decimal(0),
+    maker_fee=Decimal(0),
+)
+ENTRY = Order(
+    client_order_id="entry",
+    intent_id="i",
+    symbol=SYMBOL,
+    side=Side.BUY,
+    type=OrderType.MARKET,
+    qty=Decimal(1),
+    purpose=Purpose.ENTRY,
+    strategy="s",
+    bar_open=EPOCH,
+    created_at=EPOCH,
+    expires_at=EPOCH + timedelta(minutes=2),
+)
+EXIT = replace(ENTRY, client_order_id="exit", side=Side.SELL, purpose=Purpose.EXIT, reduce_only=True, expires_at=None)
+FILL = Fill(
+    trade_id="t1",
+    client_order_id="entry",
+    exchange_order_id="x",
+    symbol=SYMBOL,
+    side=Side.BUY,
+    qty=Decimal(1),
+    price=Decimal(100),
+    fee=Decimal(0),
+    fee_asset="USDT",
+    maker=False,
+    at=EPOCH,
+    seq=1,
+)
+
+
+def report(client_order_id: str, status: OrderStatus = OrderStatus.ACCEPTED, **more: Any) -> OrderReport:
+    standing = OrderReport(
+        client_order_id=client_order_id, exchange_order_id="x", status=status, filled_qty=Decimal(0), avg_price=None
+    )
+    return replace(standing, **more)
+
+
+class Scripted:
+    """An exchange that answers what it is told to; ``answers`` by method, an exception is raised."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.answers: dict[str, Any] = {}
+        self.log: list[AccountEvent] = []
+        self.window_s = 0.0
+        self.rules = FUTURES
+        self.before: Callable[[str], None] = lambda method: None
+
+    def _answer(self, method: str, about: str, default: Any) -> Any:
+        self.calls.append((method, about))
+        self.before(method)
+        answer = self.answers.get(method, default)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def sent(self, method: str) -> list[str]:
+        return [about for one, about in self.calls if one == method]
+
+    def market(self, symbol: str) -> Market:
+        return self.rules
+
+    def place(self, order: Order, *, timeout_s: float) -> OrderReport:
+        answer: OrderReport = self._answer("place", order.client_order_id, report(order.client_order_id))
+        return answer
+
+    def cancel(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport:
+        answer: OrderReport = self._answer("cancel", client_order_id, report(client_order_id, OrderStatus.CANCELED))
+        return answer
+
+    def order(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport | None:
+        answer: OrderReport | None = self._answer("order", client_order_id, None)
+        return answer
+
+    def open_orders(self, symbol: str, *, timeout_s: float) -> list[OrderReport]:
+        answer: list[OrderReport] = self._answer("open_orders", symbol, [])
+        return answer
+
+    def events(self, after: int, *, timeout_s: float) -> list[AccountEvent]:
+        answer: list[AccountEvent] = self._answer(
+            "events", str(after), [event for event in self.log if event.seq > after]
+        )
+        return answer
+
+    def last_seq(self) -> int:
+        return max((event.seq for event in self.log), default=0)
+
+    def position(self, symbol: str, *, timeout_s: float) -> PositionReport:
+        qty = self._answer("position", symbol, Decimal(0))
+        return PositionReport(symbol=symbol, qty=qty, entry_price=None)
+
+    def balances(self, *, timeout_s: float) -> list[Balance]:
+        answer: list[Balance] = self._answer("balances", "", [])
+        return answer
+
+    def arrival_window_s(self) -> float:
+        return self.window_s
+
+    def close(self) -> None: ...
+
+
+class Gate:
+    def __init__(self, *, store: MemoryStore | None = None, lease: Message | None = LEASE, **more: Any) -> None:
+        self.exchange = exchange = Scripted()
+        kept = store or MemoryStore()
+        self.probe = Probe(
+            GatewayActor, lambda ctx: GatewayActor(ctx, exchange=exchange, store=kept, **more), name="gateway"
+        )
+        if lease is not None:
+            self.probe.tell(lease)
+        self.probe.take()
+
+    def tell(self, *messages: Message) -> list[Message]:
+        """What is said of it, requests that went well left aside."""
+        self.probe.tell(*messages)
+        return [one for one in self.probe.take() if type(one).__name__ != "RequestSucceeded"]
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+def submitted(order: Order) -> OrderSubmitted:
+    return OrderSubmitted(client_order_id=order.client_order_id)
+
+
+def refused(order: Order, reason: str) -> OrderRejected:
+    return OrderRejected(client_order_id=order.client_order_id, reason=reason)
+
+
+# Placing
+
+
+def test_an_order_is_submitted_sent_and_accepted_in_that_order(gate: Gate) -> None:
+    gate.exchange.before = lambda method: gate.exchange.log.append(FILL) if method == "place" else None
+    assert gate.tell(PlaceOrder(order=ENTRY)) == [
+        submitted(ENTRY),
+        OrderAccepted(client_order_id="entry", exchange_order_id="x"),
+        FILL,
+    ]
+
+
+def test_no_id_is_sent_twice(gate: Gate) -> None:
+    """L3. A second command for it asks where it stands."""
+    gate.tell(PlaceOrder(order=ENTRY))
+    gate.exchange.answers["order"] = report("entry")
+    assert [type(one) for one in gate.tell(PlaceOrder(order=ENTRY))] == [OrderFound]
+    assert gate.exchange.sent("place") == ["entry"]
+
+
+def test_an_id_that_was_refused_here_is_not_sent_later(gate: Gate) -> None:
+    gate.tell(LeaseLapsed(epoch=1), PlaceOrder(order=ENTRY), LEASE)
+    assert gate.tell(PlaceOrder(order=ENTRY)) == [OrderNotFound(client_order_id="entry", conclusive=False)]
+    assert gate.exchange.sent("place") == []
+
+
+@pytest.mark.parametrize(
+    "failure", [Unknown("timeout"), Unavailable("dns"), Defer("busy", after_s=1)], ids=lambda one: one.kind
+)
+def test_whatever_is_no_refusal_leaves_the_outcome_unknown(gate: Gate, failure: Exception) -> None:
+    """L1: orders were marked as failed during a DNS outage."""
+    gate.exchange.answers["place"] = failure
+    said = gate.tell(PlaceOrder(order=ENTRY))
+    assert said[:2] == [submitted(ENTRY), OutcomeUnknown(client_order_id="entry", reason=str(failure))]
+    assert [type(one) for one in said[2:]] == [RequestFailed]
+
+
+def test_a_refusal_by_the_exchange_is_a_rejection(gate: Gate) -> None:
+    gate.exchange.answers["place"] = Rejected("insufficient_funds")
+    assert refused(ENTRY, "insufficient_funds") in gate.tell(PlaceOrder(order=ENTRY))
+
+
+def test_an_answer_without_an_order_id_proves_nothing(gate: Gate) -> None:
+    gate.exchange.answers["place"] = report("entry", exchange_order_id="")
+    assert OutcomeUnknown(client_order_id="entry", reason="an answer without an order id") in gate.tell(
+        PlaceOrder(order=ENTRY)
+    )
+
+
+def test_an_order_that_is_over_already_is_told_with_its_end(gate: Gate) -> None:
+    """The id was known: its events went to an incarnation that is gone."""
+    gate.exchange.answers["place"] = report("exit", OrderStatus.CANCELED)
+    assert [type(one) for one in gate.tell(PlaceOrder(order=EXIT))] == [OrderSubmitted, OrderAccepted, OrderFound]
+
+
+def test_an_expired_order_is_answered_and_not_sent(gate: Gate) -> None:
+    gate.probe.set_now(EPOCH + timedelta(minutes=3))
+    assert gate.tell(PlaceOrder(order=ENTRY)) == [refused(ENTRY, "expired before it was sent")]
+    assert gate.exchange.sent("place") == []
+
+
+def test_a_fatal_failure_is_passed_up(gate: Gate) -> None:
+    gate.exchange.answers["place"] = Fatal("keys", exit_code=78)
+    gate.tell(PlaceOrder(order=ENTRY))
+    assert gate.probe.escalation is not None
+    assert gate.probe.escalation[2] == 78
+
+
+# The lease
+
+
+def test_after_the_deadline_no_entry_is_sent_and_exits_are(gate: Gate) -> None:
+    gate.probe.advance(25)
+    assert gate.tell(PlaceOrder(order=ENTRY)) == [refused(ENTRY, "lease_lapsed")]
+    assert submitted(EXIT) in gate.tell(PlaceOrder(order=EXIT))
+
+
+def test_a_lost_lease_lets_nothing_through(gate: Gate) -> None:
+    gate.tell(LeaseLost(reason="epoch 2"), LEASE)
+    assert gate.tell(PlaceOrder(order=EXIT)) == [refused(EXIT, "lease_lost: epoch 2")]
+    assert gate.tell(CancelOrder(client_order_id="entry", symbol=SYMBOL)) == [
+        CancelRefused(client_order_id="entry", reason="lease_lost: epoch 2")
+    ]
+    assert gate.exchange.sent("place") == gate.exchange.sent("cancel") == []
+
+
+def test_a_halt_stops_entries_and_not_exits(gate: Gate) -> None:
+    gate.probe.halt("test")
+    assert gate.tell(PlaceOrder(order=ENTRY)) == [refused(ENTRY, "halted: test")]
+    assert submitted(EXIT) in gate.tell(PlaceOrder(order=EXIT))
+
+
+def test_an_entry_waits_for_the_first_word_of_the_lease_and_an_exit_does_not() -> None:
+    gate = Gate(lease=None)
+    assert gate.tell(PlaceOrder(order=ENTRY)) == []
+    assert submitted(EXIT) in gate.tell(PlaceOrder(order=EXIT))
+    assert submitted(ENTRY) in gate.tell(LEASE)
+
+
+def test_a_query_does_not_overtake_the_order_that_waits() -> None:
+    """Denied first and sent then, the order and its next attempt would both be there."""
+    gate = Gate(lease=None)
+    query = QueryOrder(client_order_id="entry", symbol=SYMBOL)
+    assert gate.tell(PlaceOrder(order=ENTRY), query) == []
+    gate.exchange.answers["order"] = report("entry")
+    assert [type(one) for one in gate.tell(LEASE)] == [OrderSubmitted, OrderAccepted, OrderFound]
+
+
+def test_what_waits_keeps_its_order_over_a_restart() -> None:
+    gate = Gate(lease=None)
+    gate.tell(PlaceOrder(order=ENTRY), CancelOrder(client_order_id="entry", symbol=SYMBOL))
+    gate.probe.restart()
+    assert gate.exchange.sent("place") == []
+    gate.tell(replace(LEASE, deadline_s=1e9))
+    assert [one for one in gate.exchange.calls if one[1] == "entry"] == [("place", "entry"), ("cancel", "entry")]
+
+
+def test_without_lease_and_reduce_only_an_exit_is_sent_up_to_what_is_held(gate: Gate) -> None:
+    """Another process may have sold it already."""
+    gate.exchange.rules = replace(FUTURES, enforces_reduce_only=False)
+    gate.tell(LeaseLapsed(epoch=1))
+    gate.exchange.answers["position"] = Decimal("0.5")
+    (answer,) = gate.tell(PlaceOrder(order=EXIT))
+    assert isinstance(answer, OrderRejected)
+    gate.exchange.answers["position"] = Decimal(1)
+    gate.tell(PlaceOrder(order=replace(EXIT, client_order_id="exit-2")))
+    assert gate.exchange.sent("place") == ["exit-2"]
+    gate.exchange.answers["position"] = Unknown("timeout")
+    gate.tell(PlaceOrder(order=replace(EXIT, client_order_id="exit-3")))
+    assert gate.exchange.sent("place") == ["exit-2"]
+
+
+# Evidence
+
+
+def test_a_denial_proves_absence_once_the_request_can_no_longer_arrive(gate: Gate) -> None:
+    """L4: "order not found" right after the creation."""
+    gate.exchange.window_s = 5
+    gate.exchange.answers["place"] = Unknown("timeout")
+    gate.tell(PlaceOrder(order=ENTRY))
+    query = QueryOrder(client_order_id="entry", symbol=SYMBOL, signed_until=ENTRY.expires_at)
+    assert gate.tell(query) == [OrderNotFound(client_order_id="entry", conclusive=False)]
+    gate.probe.advance(5.1)
+    assert gate.tell(query) == [OrderNotFound(client_order_id="entry", conclusive=True)]
+
+
+def test_an_exit_without_an_expiry_can_be_proven_absent_too(gate: Gate) -> None:
+    gate.exchange.window_s = 5
+    gate.exchange.answers["place"] = Unknown("timeout")
+    gate.tell(PlaceOrder(order=EXIT))
+    query = QueryOrder(client_order_id="exit", symbol=SYMBOL)
+    assert gate.tell(query) == [OrderNotFound(client_order_id="exit", conclusive=False)]
+    gate.probe.advance(5.1)
+    assert gate.tell(query) == [OrderNotFound(client_order_id="exit", conclusive=True)]
+
+
+def test_the_window_of_what_a_former_incarnation_sent_begins_with_this_one(gate: Gate) -> None:
+    gate.exchange.window_s = 5
+    gate.tell(PlaceOrder(order=EXIT))
+    gate.probe.advance(60)
+    gate.probe.restart()
+    query = QueryOrder(client_order_id="exit", symbol=SYMBOL)
+    assert gate.tell(query)[-1] == OrderNotFound(client_order_id="exit", conclusive=False)
+    gate.probe.advance(5.1)
+    assert gate.tell(query)[-1] == OrderNotFound(client_order_id="exit", conclusive=True)
+
+
+def test_a_failed_query_is_no_denial(gate: Gate) -> None:
+    """L25: any exception was counted as "not found"."""
+    gate.exchange.answers["order"] = Rejected("order not found")
+    (failed,) = gate.tell(QueryOrder(client_order_id="entry", symbol=SYMBOL))
+    assert isinstance(failed, RequestFailed)
+
+
+def test_events_are_told_before_the_answer_that_rests_on_them(gate: Gate) -> None:
+    gate.exchange.log.append(FILL)
+    gate.exchange.answers["order"] = report("entry", OrderStatus.FILLED, filled_qty=Decimal(1))
+    said = gate.tell(QueryOrder(client_order_id="entry", symbol=SYMBOL))
+    assert [type(one) for one in said] == [Fill, OrderFound]
+
+
+# Cancelling
+
+
+def test_a_cancel_is_told_once_by_the_accounts_own_event(gate: Gate) -> None:
+    event = OrderCanceled(client_order_id="entry", filled_qty=Decimal(0), reason="requested", seq=1)
+    gate.exchange.before = lambda method: gate.exchange.log.append(event) if method == "cancel" else None
+    assert gate.tell(CancelOrder(client_order_id="entry", symbol=SYMBOL)) == [event]
+
+
+def test_a_cancel_without_an_event_is_told_from_the_answer(gate: Gate) -> None:
+    (canceled,) = gate.tell(CancelOrder(client_order_id="entry", symbol=SYMBOL))
+    assert isinstance(canceled, OrderCanceled)
+
+
+def test_a_cancel_that_found_the_order_filled_says_so(gate: Gate) -> None:
+    gate.exchange.answers["cancel"] = report("entry", OrderStatus.FILLED, filled_qty=Decimal(1))
+    (found,) = gate.tell(CancelOrder(client_order_id="entry", symbol=SYMBOL))
+    assert isinstance(found, OrderFound)
+
+
+def test_a_refused_cancel_is_told_after_the_events_that_explain_it(gate: Gate) -> None:
+    gate.exchange.log.append(FILL)
+    gate.exchange.answers["cancel"] = Rejected("order_done")
+    assert gate.tell(CancelOrder(client_order_id="entry", symbol=SYMBOL)) == [
+        FILL,
+        CancelRefused(client_order_id="entry", reason="order_done"),
+    ]
+
+
+def test_a_cancel_without_an_answer_says_nothing_of_the_order(gate: Gate) -> None:
+    gate.exchange.answers["cancel"] = Unknown("timeout")
+    (failed,) = gate.tell(CancelOrder(client_order_id="entry", symbol=SYMBOL))
+    assert isinstance(failed, RequestFailed)
+
+
+# The account
+
+
+def test_each_event_is_told_once(gate: Gate) -> None:
+    gate.exchange.log.append(FILL)
+    assert gate.tell(MOVED) == [FILL]
+    assert gate.tell(MOVED) == []
+
+
+def test_a_restart_goes_on_behind_the_newest_fill_on_disk() -> None:
+    store = MemoryStore()
+    store.commit(Batch(fills=[FILL]))
+    gate = Gate(store=store)
+    gate.exchange.log += [FILL, replace(FILL, trade_id="t2", seq=2)]
+    assert [one.trade_id for one in gate.tell(MOVED) if isinstance(one, Fill)] == ["t2"]
+
+
+def test_a_replay_waits_until_the_events_could_be_read(gate: Gate) -> None:
+    gate.exchange.log.append(FILL)
+    gate.exchange.answers["events"] = Unavailable("dns")
+    (failed,) = gate.tell(MOVED)
+    assert isinstance(failed, RequestFailed)
+    assert gate.probe.asking == ["events"]
+    del gate.exchange.answers["events"]
+    gate.probe.advance(0.5)
+    assert FILL in gate.probe.take()
+    assert gate.probe.asking == []
+
+
+def test_failing_polls_do_not_pile_up_timers(gate: Gate) -> None:
+    gate.exchange.answers["events"] = Unavailable("dns")
+    for _ in range(20):
+        gate.tell(MOVED)
+    gate.exchange.calls.clear()
+    gate.probe.advance(0.5)
+    assert gate.exchange.sent("events") == ["0"]
+
+
+def test_a_snapshot_says_which_events_were_told_before_it(gate: Gate) -> None:
+    gate.exchange.log.append(FILL)
+    *_, snapshot = gate.tell(QueryAccount(request_id="q", symbol=SYMBOL))
+    assert isinstance(snapshot, AccountSnapshot)
+    assert (snapshot.seq_before, snapshot.seq_after) == (1, 1)
+
+
+def test_a_fill_that_falls_into_a_snapshot_spoils_it(gate: Gate) -> None:
+    gate.exchange.before = lambda method: gate.exchange.log.append(FILL) if method == "position" else None
+    *_, snapshot = gate.tell(QueryAccount(request_id="q", symbol=SYMBOL))
+    assert isinstance(snapshot, AccountSnapshot)
+    assert (snapshot.seq_before, snapshot.seq_after) == (0, 1)
+
+
+@pytest.mark.parametrize("method", ["events", "position", "balances"])
+def test_a_snapshot_that_could_not_be_taken_is_no_flat_position(gate: Gate, method: str) -> None:
+    gate.exchange.answers[method] = Unknown("timeout")
+    *_, failed = gate.tell(QueryAccount(request_id="q", symbol=SYMBOL))
+    assert isinstance(failed, AccountQueryFailed)
+
+
+def test_a_resync_repeats_the_events_and_tells_the_open_orders_before_its_answer(gate: Gate) -> None:
+    gate.exchange.log += [FILL, replace(FILL, trade_id="t2", seq=2)]
+    gate.tell(MOVED)
+    gate.exchange.answers["open_orders"] = [report("stop")]
+    said = gate.tell(ResyncAccount(requester="me", after=1, symbol=SYMBOL))
+    assert [type(one) for one in said] == [Fill, OrderFound, AccountResynced]
+    assert said[-1] == AccountResynced(requester="me", seq=2)
+
+
+@pytest.mark.parametrize("method", ["events", "open_orders"])
+def test_a_resync_that_failed_is_not_answered(gate: Gate, method: str) -> None:
+    gate.exchange.answers[method] = Unknown("timeout")
+    said = gate.tell(ResyncAccount(requester="me", after=0, symbol=SYMBOL))
+    assert not [one for one in said if isinstance(one, AccountResynced)]
+
+
+def test_a_live_account_is_polled_by_itself() -> None:
+    gate = Gate(poll_s=1.0)
+    gate.exchange.log.append(FILL)
+    gate.probe.advance(1.1)
+    assert FILL in gate.probe.take()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [PlaceOrder(order=ENTRY), CancelOrder(client_order_id="entry", symbol=SYMBOL), MOVED, LEASE],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_failure_at_any_message_loses_no_event(gate: Gate, message: Message) -> None:
+    gate.exchange.log.append(FILL)
+    gate.probe.fail_next()
+    gate.tell(message)
+    gate.probe.advance(1)
+    assert gate.probe.restarts == 1
+    assert FILL in gate.probe.take() or FILL in gate.tell(MOVED)
+    assert gate.exchange.sent("place") == []
