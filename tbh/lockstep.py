@@ -20,6 +20,9 @@ BACKLOG_MAX = 1_000
 
 BACKLOG_PAUSE_S = 0.005
 
+LOOK_EVERY_S = 1.0
+"""Looks at the market's progress come many times a second; a longer gap means that the process did not run."""
+
 
 class Recording(Protocol):
     """The recorded market: how many bars it has released, and whether that was all."""
@@ -36,6 +39,9 @@ class Driven(Protocol):
 
     @property
     def cells(self) -> Sequence[Cell]: ...
+
+    @property
+    def escalation(self) -> tuple[str, str, int] | None: ...
 
     def publish(self, message: Message) -> None: ...
     def call_after(self, delay_s: float, act: Callable[[], None]) -> object: ...
@@ -60,14 +66,22 @@ class LockStep:
         self._first_bar = market.position
         self._started_s: float | None = None
         self._held = False
+        self._pausing = False
+        self._looked_s = time.monotonic()
         self._end_released = False
         self._due_s = time.monotonic()
         self._turn = 0
 
-    @property
     def stalled_s(self) -> float:
-        """For how long something has been under way without coming to rest, or to the next pause."""
-        return 0.0 if self._held or self.ended.is_set() else time.monotonic() - self._due_s
+        """For how long something has been under way without coming to rest (or to a pause's end); to be asked often.
+
+        Time in which nobody asked is not counted: then the whole process stood still (suspended, or its machine was).
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s > LOOK_EVERY_S:
+            self._due_s += now_s - self._looked_s
+        self._looked_s = now_s
+        return 0.0 if self._held or self.ended.is_set() else now_s - self._due_s
 
     def hold(self) -> None:
         """Release nothing more."""
@@ -76,20 +90,26 @@ class LockStep:
     def settled(self) -> None:
         """Nothing is under way: release the next step, or note the end."""
         host = self.host
-        if host is None or self._held or self.ended.is_set():
-            return
+        if host is None or self._held or self.ended.is_set() or host.escalation is not None:
+            return  # an actor that has escalated counts as settled, and its market must not go on without it
         if self._market.ended:
             self._release_end(host)
             return
         pause_s = self._pause_s(host)
         self._due_s = time.monotonic() + max(pause_s, 0.0)
         if pause_s > 0:
-            host.call_after(pause_s, host.look_again)
+            if not self._pausing:  # the tree settles many times during one pause; one look afterwards is enough
+                self._pausing = True
+                host.call_after(pause_s, lambda: self._pause_over(host))
             return
         self._turn += 1
         if self._turn == 1 and self._on_first is not None:
             self._on_first()
         host.publish(Advance(turn=self._turn))
+
+    def _pause_over(self, host: Driven) -> None:
+        self._pausing = False
+        host.look_again()
 
     def _release_end(self, host: Driven) -> None:
         """One more step lets the feed find out that there is nothing more, and say so; then it has ended."""

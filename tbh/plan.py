@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ from tbh.actors.identity import BotIdentity
 from tbh.actors.supervisor import PositionPolicy
 from tbh.infra.candles import CandleFile
 from tbh.messages.market import Market
+from tbh.ports import Batch, Fatal, Store
 from tbh.strategies.definition import Definition
 
 STEP = Decimal("0.00000001")
+
+MARKET_BARS = 1_000
+_MARKET = "market"
 
 DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
 
@@ -72,3 +77,22 @@ def identity_of(plan: DemoPlan, boot_id: str) -> BotIdentity:
         polling_tier="fast_5s",
         timeframe_s=plan.candles.timeframe_s,
     )
+
+
+def check_same_market(store: Store, plan: DemoPlan) -> None:
+    """Note the market that the state belongs to, or see that it is still the same one.
+
+    The first bars are compared (as many as there were at the first start, 1,000 at most), so that a longer recording of
+    the same market may follow. Raises ``Fatal`` (78) for another one: the account's position has no price in it.
+    """
+    noted = store.meta(_MARKET)
+    bars = min(len(plan.candles), MARKET_BARS) if noted is None else int(noted.partition(":")[0])
+    told = hashlib.sha256(f"{plan.symbol}|{plan.candles.timeframe_s}".encode())
+    for index in range(min(bars, len(plan.candles))):
+        told.update(repr(plan.candles[index]).encode())
+    market = f"{bars}:{told.hexdigest()}"
+    if noted is None:
+        store.commit(Batch(meta={_MARKET: market}))
+    elif noted != market:
+        detail = f"{plan.root} belongs to another market: give the same candles (or seed) and symbol, or another --dir"
+        raise Fatal("market_mismatch", exit_code=78, detail=detail)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tbh.domain.accounting import Account
 from tbh.domain.ids import parse
 from tbh.domain.money import plain
+from tbh.infra.statedir import StatePaths
 from tbh.messages.account import Trade
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, OrderStatus, Purpose
@@ -164,3 +165,14 @@ def result_of(*, store: StoreLook, tally: Tally, mark: Decimal | None, cells: Se
 
 def _iso(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def paths_of(state: StatePaths) -> dict[str, str]:
+    """Where a session keeps what."""
+    return {
+        "state": str(state.root),
+        "store": str(state.store),
+        "account": str(state.paper),
+        "events": str(state.events),
+        "log": str(state.logs),
+    }

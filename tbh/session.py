@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from tbh.actors.supervisor import Outside, Supervisor
@@ -24,40 +25,47 @@ from tbh.infra.statedir import StateDir
 from tbh.infra.store import SqliteStore
 from tbh.lockstep import LockStep
 from tbh.messages.market import Advance
-from tbh.plan import DEMO_BOT, DemoPlan, identity_of, paper_market
+from tbh.plan import DEMO_BOT, DemoPlan, check_same_market, identity_of, paper_market
 from tbh.ports import Failure
-from tbh.report import Board, Snapshot, Tally, actor_lines, order_counts, result_of
+from tbh.report import Board, Snapshot, Tally, actor_lines, order_counts, paths_of, result_of
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Intercept
 from tbh.runtime.supervise import ChildSpec
-from tbh.runtime.threads import ThreadHost
 from tbh.runtime.within import within
 from tbh.strategies.dynamic import DynamicStrategy
 from tbh.tree import Parts, build_tree
-from tbh.wires import Borrowed, LatePort, RpcNotices
+from tbh.wires import Borrowed, RpcNotices, make_host
 
 DISK_FULL_AFTER_S = 3.0
 """A replay has nothing to protect from a full disk; a live bot goes on without entries instead."""
 
-STALLED_AFTER_S = 20.0
-"""Longer than the longest wait for an answer (15 s), so that a lost one is found out by its owner first."""
+STALLED_AFTER_S = 45.0
+"""Longer than the longest wait of any actor (30 s), so that a lost answer is found out by its owner first."""
+
+CLOSE_S = 3.0
+"""For each thing that is closed at the end: a disk that hangs must not keep the process."""
 
 
 class DemoSession:
     """A replay through the real tree. ``open``, ``start``, ``wait`` until true, ``close``, then ``result``."""
 
-    def __init__(self, plan: DemoPlan, state: StateDir, *, intercept: Intercept | None = None) -> None:
+    def __init__(
+        self, plan: DemoPlan, state: StateDir, opened: ExitStack, *, intercept: Intercept | None = None
+    ) -> None:
         self.plan = plan
         self._intercept = intercept
         self.state = state
         self._started_s = time.monotonic()
         self._log: Log = logs.configure(state.logs)
+        opened.callback(logs.close, self._log)
         self._market = paper_market(plan.symbol, plan.fee)
         self._clock = MarketClock()
         self._store = SqliteStore.open(state.store, clock=self._clock.now)
+        opened.callback(self._store.close)
         self._exchange = PaperExchange(
             state.paper, self._market, cash=plan.cash, clock=self._clock, volume_share=plan.volume_share
         )
+        opened.callback(self._exchange.close)
         self._feed = ReplayMarket(
             plan.candles,
             symbol=plan.symbol,
@@ -65,12 +73,14 @@ class DemoSession:
             exchange=self._exchange,
             clock=self._clock,
         )
+        check_same_market(self._store, plan)
         decided = self._store.last_decision(plan.definition.name)
         if decided is not None:
             self._feed.catch_up(decided.bar_open)
         self._first_bar = self._feed.position
         self._rpc = MemoryRpc(DEMO_BOT, monotonic=self._process_s, boot_id=state.boot_id)
         self._events = JsonLines(state.events)
+        opened.callback(self._events.close)
         self._board = Board(self._events)
         self._tally = Tally(self._store, cash=plan.cash, market=self._market, bot_id=DEMO_BOT)
         self._stop_asked = threading.Event()
@@ -88,35 +98,26 @@ class DemoSession:
     def open(cls, plan: DemoPlan, *, intercept: Intercept | None = None) -> DemoSession:
         """Take the state directory and everything in it. Raises the failures of ``tbh.ports``. ``intercept`` is called
         before each delivery and may raise, which is then the actor's failure (fault campaigns)."""
-        state = StateDir.open(plan.root)
-        try:
-            return cls(plan, state, intercept=intercept)
-        except BaseException:
-            state.close()
-            raise
+        with ExitStack() as opened:
+            state = StateDir.open(plan.root)
+            opened.callback(state.close)
+            session = cls(plan, state, opened, intercept=intercept)
+            opened.pop_all()  # from here on ``close`` closes them, each within its deadline
+            return session
 
     # The tree
 
     def _make_host(self) -> Any:
-        arguments: dict[str, Any] = {
-            "now": self._clock.now,
-            "seed": self.plan.seed,
-            "log": self._log_for,
-            "external": (Advance,),
-            "intercept": self._intercept,
-            "on_settled": self._lockstep.settled,
-        }
-        if self.plan.host == "threads":
-            return ThreadHost(self._tree(lambda _name, port: port), **arguments)
-        from tbh.runtime.simulate import Simulator  # noqa: PLC0415  # greenlet is an extra: a live bot has none
-
-        simulator: Simulator
-
-        def suspended(name: str, port: Any) -> Any:
-            return LatePort(lambda: simulator, port, name)
-
-        simulator = Simulator(self._tree(suspended), **arguments)
-        return simulator
+        return make_host(
+            self.plan.host,
+            self._tree,
+            now=self._clock.now,
+            seed=self.plan.seed,
+            log=self._log_for,
+            external=(Advance,),
+            intercept=self._intercept,
+            on_settled=self._lockstep.settled,
+        )
 
     def _tree(self, through: Callable[[str, Any], Any]) -> tuple[ChildSpec, ...]:
         plan = self.plan
@@ -154,24 +155,28 @@ class DemoSession:
     def start(self) -> None:
         """Start the actors, and with them the market."""
         self._started_s = time.monotonic()
-        self._host.start()
+        try:
+            self._host.start()
+        except TimeoutError as late:
+            self._host.escalate("start", str(late), 70)
 
     def wait(self, timeout_s: float) -> bool:
         """True once the replay has ended, the tree has escalated, or a stop was asked for."""
         deadline_s = time.monotonic() + timeout_s
-        if self.plan.host == "simulator":
-            self._host.run(for_s=1e6, done=lambda: self._over() or time.monotonic() > deadline_s)
-        else:
-            while not self._over() and (left_s := deadline_s - time.monotonic()) > 0:
+        while not self._over() and (left_s := deadline_s - time.monotonic()) > 0:
+            if self.plan.host == "simulator":
+                slice_end_s = time.monotonic() + min(left_s, 0.1)
+                self._host.run(for_s=1e6, done=lambda end_s=slice_end_s: self._over() or time.monotonic() > end_s)
+            else:
                 self._host.escalated.wait(min(left_s, 0.02))
-                self._check_stall()
+            self._check_stall()
         return self._over()
 
     def _check_stall(self) -> None:
         """A market that stands still although nobody holds it waits for something that does not come."""
         gate = self._board.gate
         limit_s = DISK_FULL_AFTER_S if "disk_full" in gate else STALLED_AFTER_S
-        if self._lockstep.stalled_s <= limit_s:
+        if self._lockstep.stalled_s() <= limit_s:
             return
         where = f"at bar {self._feed.position}, state in {self.state.root}"
         if "disk_full" in gate:
@@ -194,6 +199,7 @@ class DemoSession:
             return self._exit_code
         if self._run_s is None:
             self._run_s = time.monotonic() - self._started_s
+        self._lockstep.hold()
         exit_code = 0
         if self._host.escalation is not None:
             exit_code = self._supervisor().escalate(*self._host.escalation, run=within)
@@ -202,15 +208,28 @@ class DemoSession:
             self._log.warning("actors_left_behind", actors=left_behind)
         self._release_lease(exit_code)
         self._exit_code = exit_code
-        self._final = self.snapshot()
-        self._result = self._report()
-        self._exchange.close()
-        self._store.close()
-        self._events.close()
+        self._finish("report", self._conclude)
+        self._finish("account", self._exchange.close)
+        self._finish("store", self._store.close)
+        self._finish("events", self._events.close)
+        self._finish("status", self._write_status)
         logs.close(self._log)
-        self.state.write_status({"phase": "CLOSED", "exit_code": exit_code, "bars": self._final.bar_index})
         self.state.close()
         return exit_code
+
+    def _conclude(self) -> None:
+        self._final = self.snapshot()
+        self._result = self._report()
+
+    def _write_status(self) -> None:
+        self.state.write_status({"phase": "CLOSED", "exit_code": self._exit_code, "bars": self._feed.position})
+
+    def _finish(self, what: str, act: Callable[[], None]) -> None:
+        """One of the last acts, within its deadline; one that fails keeps no other from being done."""
+        try:
+            within(CLOSE_S, act)
+        except Exception as fault:  # noqa: BLE001 - whatever it was, the rest is still worth closing
+            self._log.error("not_finished", what=what, error=f"{type(fault).__name__}: {fault}")
 
     def _release_lease(self, exit_code: int) -> None:
         """The last actor has stopped, so that a rival may have the bot; one that has it already needs no release."""
@@ -232,11 +251,18 @@ class DemoSession:
                 rpc=lambda: self._rpc,
                 store=self._store.reader,
                 halt=self._host.halt,
-                drain=getattr(self._host, "wait_drained", lambda _name, _timeout_s: True),
+                drain=self._drain,
                 now=self._clock.now,
             ),
             log=self._log,
         )
+
+    def _drain(self, name: str, timeout_s: float) -> bool:
+        if self.plan.host == "threads":
+            return bool(self._host.wait_drained(name, timeout_s))
+        cell = next(cell for cell in self._host.cells if cell.name == name)
+        self._host.run(for_s=timeout_s, done=lambda: cell.settled)
+        return bool(cell.settled)
 
     # What people see
 
@@ -305,11 +331,5 @@ class DemoSession:
             "trading_after_s": self._trading_after_s,
             "seconds": round(seconds, 3),
             "bars_per_s": round((bars - self._first_bar) / seconds, 1) if seconds else 0.0,
-            "paths": {
-                "state": str(self.state.root),
-                "store": str(self.state.store),
-                "account": str(self.state.paper),
-                "events": str(self.state.events),
-                "log": str(self.state.logs),
-            },
+            "paths": paths_of(self.state),
         }

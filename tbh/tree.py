@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from tbh.actors.accountant import AccountantActor
@@ -24,7 +25,7 @@ from tbh.actors.telemetry import TelemetryActor
 from tbh.actors.watchdog import WatchdogActor
 from tbh.domain.risk import RiskLimits
 from tbh.messages.market import Market
-from tbh.ports import Exchange, Feed, Notify, Rpc, Store, Telemetry
+from tbh.ports import Exchange, Feed, Notify, Rpc, Store, StoreReader, Telemetry
 from tbh.runtime.actor import Actor, Context
 from tbh.runtime.supervise import ChildSpec, OnExceeded, Policy
 from tbh.strategies.base import Strategy
@@ -70,8 +71,11 @@ class Parts:
 
 def build_tree(parts: Parts) -> tuple[ChildSpec, ...]:
     """The children in start order; they stop in the reverse."""
-    foreground = _foreground(parts)
-    background = _background(parts)
+    # One reader for all, made when the first actor is: it has a connection for each thread, and lives as long as the
+    # store, so that a restart opens none.
+    read = cache(lambda: parts.store.reader())  # noqa: PLW0108  # a described tree has no store yet
+    foreground = _foreground(parts, read)
+    background = _background(parts, read)
     order = (
         *("journaler", "relay", "telemetry", "notifier", "health_reporter", "watchdog"),
         *("gateway", "accountant", "position_syncer", "order_manager", "risk", "strategy", "feed", "control_poller"),
@@ -83,7 +87,7 @@ def _spec(name: str, actor: type[Actor], factory: Callable[[Context], Actor], **
     return ChildSpec(name=name, actor=actor, factory=factory, **more)
 
 
-def _foreground(parts: Parts) -> dict[str, ChildSpec]:
+def _foreground(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, ChildSpec]:
     """The actors that a replay waits for: all through whose hands an order goes."""
     store, identity, market = parts.store, parts.identity, parts.market
     bot_id = identity.bot_id
@@ -98,26 +102,26 @@ def _foreground(parts: Parts) -> dict[str, ChildSpec]:
         _spec(
             "gateway",
             GatewayActor,
-            lambda ctx: GatewayActor(ctx, exchange=parts.exchange, store=store.reader(), poll_s=parts.poll_s),
+            lambda ctx: GatewayActor(ctx, exchange=parts.exchange, store=read(), poll_s=parts.poll_s),
             hung_after_s=45.0,
         ),
         _spec(
             "accountant",
             AccountantActor,
             lambda ctx: AccountantActor(
-                ctx, market=market, cash=parts.cash, bot_id=bot_id, store=store.reader(), feed=parts.feed
+                ctx, market=market, cash=parts.cash, bot_id=bot_id, store=read(), feed=parts.feed
             ),
         ),
         _spec(
             "position_syncer",
             PositionSyncerActor,
-            lambda ctx: PositionSyncerActor(ctx, market=market, store=store.reader(), sync_s=parts.sync_s),
+            lambda ctx: PositionSyncerActor(ctx, market=market, store=read(), sync_s=parts.sync_s),
         ),
         _spec(
             "order_manager",
             OrderManagerActor,
             lambda ctx: OrderManagerActor(
-                ctx, bot_id=bot_id, market=market, store=store.reader(), timeframe_s=identity.timeframe_s
+                ctx, bot_id=bot_id, market=market, store=read(), timeframe_s=identity.timeframe_s
             ),
         ),
         _spec(
@@ -129,14 +133,14 @@ def _foreground(parts: Parts) -> dict[str, ChildSpec]:
                 limits=parts.limits,
                 cash=parts.cash,
                 bot_id=bot_id,
-                store=store.reader(),
+                store=read(),
                 flags=parts.flags,
             ),
         ),
         _spec(
             "strategy",
             StrategyActor,
-            lambda ctx: StrategyActor(ctx, strategy=parts.new_strategy(), feed=parts.feed, store=store.reader()),
+            lambda ctx: StrategyActor(ctx, strategy=parts.new_strategy(), feed=parts.feed, store=read()),
             policy=Policy(max_failures=3, max_failures_daily=20),
             on_exceeded=exceeded,
         ),
@@ -145,14 +149,14 @@ def _foreground(parts: Parts) -> dict[str, ChildSpec]:
     return {spec.name: spec for spec in specs}
 
 
-def _background(parts: Parts) -> dict[str, ChildSpec]:
+def _background(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, ChildSpec]:
     """The actors that report, and must never keep an order waiting."""
     identity, rpc = parts.identity, parts.rpc
     specs = [
         _spec(
             "relay",
             RelayActor,
-            lambda ctx: RelayActor(ctx, store=parts.store.reader(), rpc=rpc, store_id=parts.store.store_id),
+            lambda ctx: RelayActor(ctx, store=read(), rpc=rpc, store_id=parts.store.store_id),
         ),
         _spec(
             "telemetry",
@@ -161,12 +165,14 @@ def _background(parts: Parts) -> dict[str, ChildSpec]:
                 ctx, sink=parts.sink, identity=identity, mailbox_high_water=parts.mailbox_high_water
             ),
             replaceable=True,
+            on_exceeded=OnExceeded.DISABLE,
         ),
         _spec(
             "notifier",
             NotifierActor,
             lambda ctx: NotifierActor(ctx, channels=parts.channels),
             replaceable=True,
+            on_exceeded=OnExceeded.DISABLE,
         ),
         _spec(
             "health_reporter",

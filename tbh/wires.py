@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tbh.ports import Exchange, Rpc
+from tbh.runtime.supervise import ChildSpec
+from tbh.runtime.threads import ThreadHost
 from tbh.tree import LOCAL_CALLS
+
+Through = Callable[[str, Any], Any]
+"""(name of the port, the port) -> how an actor reaches it."""
 
 
 class RpcNotices:
@@ -46,3 +51,21 @@ class LatePort:
             return value
         simulator, name = self._simulator(), self._name
         return lambda *args, **kwargs: simulator.call(name, method, lambda: value(*args, **kwargs))
+
+
+def make_host(kind: str, tree: Callable[[Through], tuple[ChildSpec, ...]], **arguments: Any) -> Any:
+    """A host for ``tree``, which is given how to reach a port: directly (``threads``), or late (``simulator``).
+
+    ``arguments`` are those that both hosts take.
+    """
+    if kind == "threads":
+        return ThreadHost(tree(lambda _name, port: port), **arguments)
+    from tbh.runtime.simulate import Simulator  # noqa: PLC0415  # greenlet is an extra: a live bot has none
+
+    simulator: Simulator
+
+    def late(name: str, port: Any) -> Any:
+        return LatePort(lambda: simulator, port, name)
+
+    simulator = Simulator(tree(late), **arguments)
+    return simulator

@@ -6,11 +6,10 @@ once, without NumPy, TA-Lib or pydantic.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tbh import __version__
-from tbh.cli.parser import SEED_MAX, Parser, cash, fee_rate, share, speed, symbol, whole
+from tbh.cli.parser import SEED_MAX, Parser, cash, fee_rate, path, share, speed, symbol, whole
 
 BARS_MAX = 1_000_000
 
@@ -57,9 +56,9 @@ def _add_demo(commands: Any) -> None:
         does="watch a bot trade recorded candles or a simulated market on paper",
         examples=_DEMO_EXAMPLES,
     )
-    demo.add_argument("--candles", metavar="FILE", type=Path, help="recorded candles (default: a simulated market)")
+    demo.add_argument("--candles", metavar="FILE", type=path, help="recorded candles (default: a simulated market)")
     demo.add_argument(
-        "--strategy", metavar="FILE", type=Path, help="a definition in JSON (default: a built-in EMA cross)"
+        "--strategy", metavar="FILE", type=path, help="a definition in JSON (default: a built-in EMA cross)"
     )
     demo.add_argument(
         "--bars",
@@ -83,7 +82,7 @@ def _add_demo(commands: Any) -> None:
         "--seed", metavar="N", type=whole(0, SEED_MAX), default=1, help="of the simulated market (%(default)s)"
     )
     demo.add_argument(
-        "--dir", metavar="DIR", type=Path, help="keep the state here, and go on from what is there (default: a new one)"
+        "--dir", metavar="DIR", type=path, help="keep the state here, and go on from what is there (default: a new one)"
     )
     demo.add_argument(
         "--volume-share",
@@ -136,7 +135,7 @@ def _add_strategy(commands: Any) -> None:
         does="check a definition; every problem is one line",
         examples="  tbh strategy check my-strategy.json",
     )
-    check.add_argument("file", metavar="FILE", type=Path, help="a definition in JSON")
+    check.add_argument("file", metavar="FILE", type=path, help="a definition in JSON")
 
 
 def _commands(parser: Parser) -> Any:

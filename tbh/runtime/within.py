@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
-def within(deadline_s: float, act: Callable[[], str]) -> str:
+def within(deadline_s: float, act: Callable[[], _T]) -> _T:
     """Run ``act`` in its own thread and return what it returns, or raise what it raises.
 
     ``TimeoutError`` when it has not ended after ``deadline_s`` seconds; the thread is a daemon and keeps no process.
     """
-    outcome: list[str | BaseException] = []
+    outcome: list[_T | BaseException] = []
 
     def run() -> None:
         try:

@@ -335,3 +335,25 @@ def test_a_cancel_that_is_refused_for_good_is_not_asked_for_ever(desk: Desk) -> 
     assert desk.probe.asking == []
     assert desk.take(Notice) != []
     assert desk.take(Flattened) == []
+
+
+def test_on_spot_a_stop_that_was_never_sent_makes_room_at_once(spot: Desk) -> None:
+    spot.approve(Purpose.ENTRY, Side.BUY)
+    order = spot.order(Purpose.ENTRY)
+    spot.accept(order)
+    spot.fill(order)
+    stop = spot.order(Purpose.STOP)
+    spot.approve(Purpose.EXIT, Side.SELL, bar=1)
+    assert spot.probe.restarts == 0
+    assert spot.state(stop.client_order_id).status is OrderStatus.CANCELED
+    assert [state.order.purpose for state in spot.open()] == [Purpose.EXIT]
+
+
+def test_on_spot_flatten_with_a_stop_that_was_never_sent_goes_at_once(spot: Desk) -> None:
+    spot.approve(Purpose.ENTRY, Side.BUY)
+    order = spot.order(Purpose.ENTRY)
+    spot.accept(order)
+    spot.fill(order)
+    spot.probe.tell(Flatten(request_id="f", reason=""))
+    assert spot.probe.restarts == 0
+    assert [state.order.purpose for state in spot.open()] == [Purpose.FLATTEN]

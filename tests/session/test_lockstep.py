@@ -32,6 +32,7 @@ class Host:
         self.cells = cells
         self.published: list[Message] = []
         self.later: list[float] = []
+        self.escalation: tuple[str, str, int] | None = None
 
     def publish(self, message: Message) -> None:
         self.published.append(message)
@@ -78,7 +79,7 @@ def test_a_held_market_stands_still() -> None:
     step.hold()
     step.settled()
     assert turns(host) == []
-    assert step.stalled_s == 0.0
+    assert step.stalled_s() == 0.0
 
 
 def test_a_pace_makes_the_market_wait() -> None:
@@ -89,7 +90,37 @@ def test_a_pace_makes_the_market_wait() -> None:
     step.settled()
     assert turns(host) == [1]
     assert host.later == [pytest.approx(100, abs=5)]
-    assert step.stalled_s <= 0.0
+    assert step.stalled_s() <= 0.0
+
+
+def test_a_pause_is_waited_for_once_however_often_the_tree_settles() -> None:
+    market, host = Market(9), Host()
+    step = lockstep(market, host, bars_per_s=0.01)
+    step.settled()
+    market.position = 1
+    for _ in range(5):
+        step.settled()
+    assert len(host.later) == 1
+
+
+def test_the_market_does_not_go_on_without_an_actor_that_escalated() -> None:
+    market, host = Market(9), Host()
+    step = lockstep(market, host)
+    host.escalation = ("strategy", "failed too often", 70)
+    step.settled()
+    assert turns(host) == []
+
+
+def test_time_in_which_nobody_looked_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr("tbh.lockstep.time.monotonic", lambda: now_s[0])
+    step = lockstep(Market(9), Host())
+    for _ in range(30):
+        now_s[0] += 0.5
+        stalled_s = step.stalled_s()
+    assert stalled_s == pytest.approx(15)
+    now_s[0] += 3600  # the process was suspended
+    assert step.stalled_s() == pytest.approx(15)
 
 
 @pytest.mark.parametrize(("background", "released"), [(True, []), (False, [1])])
