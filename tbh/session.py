@@ -78,7 +78,7 @@ class DemoSession:
         if decided is not None:
             self._feed.catch_up(decided.bar_open)
         self._first_bar = self._feed.position
-        self._rpc = MemoryRpc(DEMO_BOT, monotonic=self._process_s, boot_id=state.boot_id)
+        self._rpc = MemoryRpc(DEMO_BOT, monotonic=lambda: float(self._host.monotonic()), boot_id=state.boot_id)
         self._events = JsonLines(state.events)
         opened.callback(self._events.close)
         self._board = Board(self._events)
@@ -139,9 +139,6 @@ class DemoSession:
             mailbox_high_water=lambda: max(cell.mailbox.high_water for cell in self._host.cells),
         )
         return build_tree(parts)
-
-    def _process_s(self) -> float:
-        return float(self._host.monotonic())
 
     def _log_for(self, name: str) -> Log:
         return self._log.bind(actor=name)  # type: ignore[attr-defined,no-any-return]  # structlog's bound logger
@@ -212,7 +209,8 @@ class DemoSession:
         self._finish("account", self._exchange.close)
         self._finish("store", self._store.close)
         self._finish("events", self._events.close)
-        self._finish("status", self._write_status)
+        status = {"phase": "CLOSED", "exit_code": exit_code, "bars": self._feed.position}
+        self._finish("status", lambda: self.state.write_status(status))
         logs.close(self._log)
         self.state.close()
         return exit_code
@@ -220,9 +218,6 @@ class DemoSession:
     def _conclude(self) -> None:
         self._final = self.snapshot()
         self._result = self._report()
-
-    def _write_status(self) -> None:
-        self.state.write_status({"phase": "CLOSED", "exit_code": self._exit_code, "bars": self._feed.position})
 
     def _finish(self, what: str, act: Callable[[], None]) -> None:
         """One of the last acts, within its deadline; one that fails keeps no other from being done."""

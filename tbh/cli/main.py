@@ -9,31 +9,38 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from tbh.cli.arguments import build_parser
-from tbh.cli.parser import EXIT_FAULT, CommandError
+from tbh.cli.parser import EXIT_FAULT, CommandError, one_line
 
 EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    _open_missing_streams()
     args = argparse.Namespace()
     try:
-        code = _run(argv, args)
-        sys.stdout.flush()
+        with _interrupts_end_it():
+            code = _run(argv, args)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read has what they wanted
-        _give_stdout_up()
+        _give_up(sys.stdout)
         return 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except CommandError as error:
-        return _refuse(str(error), error.exit_code)
+        return _refuse(one_line(str(error)), error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last net: nobody is shown a traceback
-        _give_stdout_up()
+        if _give_up(sys.stdout) and isinstance(error, OSError) and error.filename is None:
+            return _refuse(f"stdout can't be written ({error.strerror}); send it somewhere else", EXIT_FAULT)
         return _report(error, getattr(args, "log_dir", None))
     return code
 
@@ -47,17 +54,48 @@ def _run(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
     return int(getattr(importlib.import_module(f"tbh.cli.{module}"), function)(args))
 
 
-def _give_stdout_up() -> None:
-    """Python flushes once more at exit, and would complain of a pipe or a disk that we have told of already."""
+@contextmanager
+def _interrupts_end_it() -> Iterator[None]:
+    """Ctrl-C ends a command at once and in silence; one that has something to close says so itself.
+
+    A KeyboardInterrupt in the middle of an import would come out of a library's native part as a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        sys.stdout.flush()
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _open_missing_streams() -> None:
+    """A stream that the caller has closed goes nowhere; left closed, its number would be given to a file of ours."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - it stays open
+
+
+def _give_up(stream: TextIO) -> bool:
+    """Whether ``stream`` can't be written; then it goes nowhere from here on, and Python's last flush is no error."""
+    try:
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
 
 
 def _refuse(text: str, exit_code: int) -> int:
-    for line in text.splitlines():
-        print(f"tbh: {line}", file=sys.stderr)
+    with suppress(OSError):
+        for line in text.splitlines():
+            print(f"tbh: {line}", file=sys.stderr)
+    _give_up(sys.stderr)
     return exit_code
 
 
