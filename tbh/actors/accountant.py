@@ -52,10 +52,11 @@ class AccountantActor(Actor):
         self._account = Account(cash, market.symbol, market.base, market.quote)
         self._bar_index = -1
         self._marked: Marked | None = None
+        # Read before the fills: one that is stored in between is then repeated, not lost.
+        after = int(store.meta(ACCOUNT_SEQ) or 0)
         # The fills heard of before the rebuild, by trade id; None afterwards.
         self._heard: dict[str, Fill] | None = {fill.trade_id: fill for fill in store.fills()}
         self._told = set(self._heard)
-        after = int(store.meta(ACCOUNT_SEQ) or 0)
         ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=REPEAT_S)
 
     @receive

@@ -30,6 +30,7 @@ from tbh.messages.orders import (
     OrderStatus,
     OrderType,
     Recorded,
+    Side,
 )
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
@@ -93,7 +94,14 @@ class OrderManagerActor(OrderRecovery):
                 self._protect()  # room may have been made for nothing
                 return
             order = replace(order, qty=qty)
+            self._withdraw_entries(order.side.opposite)
         self._draft(order)
+
+    def _withdraw_entries(self, side: Side) -> None:
+        """What is still to fill of the entries on ``side`` would rebuild the position that is being closed."""
+        for state in self._orders.open:
+            if state.order.purpose.increases_risk and state.order.side is side:
+                self._cancel(state, "its position is being closed")
 
     def _order_for(self, approved: Approved) -> Order:
         """The first attempt of an approved intent."""

@@ -64,6 +64,8 @@ class PositionSyncerActor(Actor):
         self._symbol = market.symbol
         self._reconciler = Reconciler(market.symbol, market.amount_step, dust=market.amount_min or ZERO)
         self._book: PositionChanged | None = None
+        # Read before the fills: one that is stored in between is then repeated, not lost.
+        after = int(store.meta(ACCOUNT_SEQ) or 0)
         fills = store.fills()
         self._fill_seq = fills[-1].seq if fills else 0
         self._heard_seq = 0
@@ -73,7 +75,6 @@ class PositionSyncerActor(Actor):
         self._moved_meanwhile = False
         self._tries = 0
         self._told = SyncStatus.OK
-        after = int(store.meta(ACCOUNT_SEQ) or 0)
         ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=RESYNC_EVERY_S)
         ctx.every(sync_s, _SyncTime())
 

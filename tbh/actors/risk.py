@@ -82,13 +82,14 @@ class RiskActor(GateKeeper):
         self._market = market
         self._limits = limits
         self._bot_id = bot_id
+        # Read before the fills: one that is stored in between is then repeated, not lost.
+        after = int(store.meta(ACCOUNT_SEQ) or 0)
         self._view = AccountView(market, cash=cash, store=store)
         self._approvals = Approvals()
         self._mark: Marked | None = None
         self._waiting: dict[str, tuple[Proposal, int]] = {}
         self._gate.put("defence_mode", "defence_mode" in self._limit_reasons(None))
         self._gate.put("order_unknown", self._view.has_unknown, source="orders")
-        after = int(store.meta(ACCOUNT_SEQ) or 0)
         ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=REPEAT_S)
 
     # Proposals

@@ -216,9 +216,6 @@ class SqliteReader:
         """How many orders stand at each status."""
         return dict(self._select("SELECT status, count(*) FROM orders GROUP BY status"))
 
-    def fill_count(self) -> int:
-        return int(self._select("SELECT count(*) FROM fills")[0][0])
-
     def proposal_count(self) -> int:
         """How many proposals all decisions ever made."""
         rows = self._select("SELECT coalesce(sum(json_array_length(body, '$.proposals')), 0) FROM decisions")

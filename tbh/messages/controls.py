@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbh.messages.base import Command, Fact, message
+from tbh.messages.base import Fact, message
 
 
 @message
@@ -63,10 +63,3 @@ class HeartbeatSent(Fact):
 
     beat: int
     latency_ms: float
-
-
-@message
-class HaltEntries(Command):
-    """Stop everything that increases risk, for ``reason``, until the process ends."""
-
-    reason: str

@@ -167,7 +167,7 @@ class Recorded(Fact):
 
 @message
 class PlaceOrder(Command):
-    """Send the order; ``expires_at`` (market time) is the last instant at which it may be signed."""
+    """Send the order, once. Its own ``expires_at`` is the last instant (market time) at which it may be signed."""
 
     order: Order
 

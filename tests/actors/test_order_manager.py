@@ -17,6 +17,7 @@ from tbh.domain import ids
 from tbh.messages.account import PositionChanged, ResyncAccount
 from tbh.messages.health import Notice
 from tbh.messages.orders import (
+    CancelOrder,
     Declined,
     Flatten,
     OrderCanceled,
@@ -300,6 +301,20 @@ def test_fill_after_cancel_is_kept(desk: Desk) -> None:
     assert desk.state(order.client_order_id).filled_qty == HALF
     assert desk.probe.actor._book.qty == HALF
     assert desk.order(Purpose.STOP).qty == HALF
+
+
+def test_an_exit_takes_the_rest_of_its_entry_off_the_book(desk: Desk) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    entry = desk.order(Purpose.ENTRY)
+    desk.accept(entry)
+    desk.fill(entry, HALF)
+    desk.probe.take()
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    sent = desk.probe.take()
+    (cancel,) = [one for one in sent if isinstance(one, CancelOrder) and one.client_order_id == entry.client_order_id]
+    (drafted,) = [one for one in sent if isinstance(one, OrderDrafted) and one.order.purpose is Purpose.EXIT]
+    assert sent.index(cancel) < sent.index(drafted)
+    assert drafted.order.qty == HALF
 
 
 def test_a_fill_counts_once(desk: Desk) -> None:
