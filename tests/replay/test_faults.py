@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from tbh.plan import DemoPlan
+from tbh.actors.supervisor import PositionPolicy
+from tbh.domain.ids import parse
+from tbh.infra.paper_account import read_account
+from tbh.messages.orders import Purpose
+from tbh.plan import DEMO_BOT, DemoPlan
 from tbh.runtime.mailbox import Envelope
 
 ACTORS = (
@@ -137,22 +141,35 @@ class Broken:
             raise RuntimeError("broken for good")
 
 
-@pytest.mark.parametrize("policy", ["protect", "flatten", "hold"])
+def check_escalated(result: dict[str, Any], actor: str, policy: PositionPolicy, state: Path) -> None:
+    """Exit code 70, and on the exchange what the policy says for the position that is held."""
+    assert (result["exit_code"], result["escalation"][0]) == (70, actor)
+    account = read_account(state / "paper.sqlite")
+    purposes = [parts.purpose for row in account.orders if (parts := parse(row.standing.client_order_id, DEMO_BOT))]
+    resting = {parts.purpose for order in account.venue.orders if (parts := parse(order.client_order_id, DEMO_BOT))}
+    assert account.venue.account.qty, "nothing is held: the case proves nothing"
+    assert not any(purpose.increases_risk for purpose in resting)
+    if policy is PositionPolicy.FLATTEN:
+        assert Purpose.EMERGENCY in resting, "the position is not being closed"
+    if policy is PositionPolicy.PROTECT:
+        assert Purpose.STOP in resting, "no stop stands"
+    if policy is not PositionPolicy.FLATTEN:
+        assert Purpose.EMERGENCY not in purposes
+
+
+@pytest.mark.parametrize("policy", list(PositionPolicy))
 @pytest.mark.parametrize("actor", ["strategy", "order_manager", "gateway", "journaler", "risk"])
 def test_too_many_failures_escalate_with_the_position_seen_to(
-    actor: str, policy: str, plan: Plan, replay: Replay, tmp_path: Path
+    actor: str, policy: PositionPolicy, plan: Plan, replay: Replay, tmp_path: Path
 ) -> None:
-    from tbh.actors.supervisor import PositionPolicy
-    from tbh.infra.paper_account import read_account
+    result = replay(plan("state", policy=policy), intercept=Broken(actor, after=1))
+    check_escalated(result, actor, policy, tmp_path / "state")
 
-    result = replay(plan("state", policy=PositionPolicy(policy)), intercept=Broken(actor, after=1))
-    assert result["exit_code"] == 70
-    assert result["escalation"][0] == actor
-    account = read_account(tmp_path / "state" / "paper.sqlite")
-    resting = account.venue.orders
-    if policy == "flatten":
-        assert [order for order in resting if order.reduce_only and order.stop_price is None and order.price is None], (
-            "the position is not being closed"
-        )
-    if policy == "protect":
-        assert [order for order in resting if order.stop_price is not None], "no stop stands"
+
+@pytest.mark.parametrize("policy", [PositionPolicy.PROTECT, PositionPolicy.FLATTEN])
+@pytest.mark.parametrize("actor", ["strategy", "order_manager", "gateway"])
+def test_too_many_failures_escalate_on_threads_too(
+    actor: str, policy: PositionPolicy, plan: Plan, replay: Replay, tmp_path: Path
+) -> None:
+    result = replay(plan("state", host="threads", policy=policy), intercept=Broken(actor, after=1))
+    check_escalated(result, actor, policy, tmp_path / "state")
