@@ -7,11 +7,13 @@ import os
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 from tbh import __version__
 from tbh.actors.identity import BotIdentity
 from tbh.actors.supervisor import PositionPolicy
 from tbh.infra.candles import CandleFile
+from tbh.infra.store import SqliteStore
 from tbh.messages.market import Market
 from tbh.ports import Batch, Fatal, Store
 from tbh.strategies.definition import Definition
@@ -44,14 +46,18 @@ class DemoPlan:
     policy: PositionPolicy = PositionPolicy.PROTECT
 
 
-def paper_market(symbol: str, fee: Decimal) -> Market:
-    """A market of the demo: prices and amounts in steps of 1e-8, long and short, one fee for maker and taker."""
+def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> Market:
+    """A market of the demo: prices and amounts in steps of 1e-8, long and short, one fee for maker and taker.
+
+    ``price`` is one that it trades at. Below a thousand steps of 1e-8 the step is the price's eighth digit instead, so
+    that a stop lies where it was meant to and not at the next of a few coarse steps.
+    """
     base, _, rest = symbol.partition("/")
     return Market(
         symbol=symbol,
         base=base or symbol,
         quote=rest.partition(":")[0] or "USD",
-        price_step=STEP,
+        price_step=STEP if price >= 1_000 * STEP else Decimal(1).scaleb(price.adjusted() - 7),
         amount_step=STEP,
         taker_fee=fee,
         maker_fee=fee,
@@ -77,6 +83,15 @@ def identity_of(plan: DemoPlan, boot_id: str) -> BotIdentity:
         polling_tier="fast_5s",
         timeframe_s=plan.candles.timeframe_s,
     )
+
+
+def check_account_kept(store: SqliteStore, account: Path) -> None:
+    """See that the paper account is still there. Raises ``Fatal`` (78) when the store has orders, and the file
+    ``account`` that they went to is gone: a new account knows nothing of them, nor of the position they made."""
+    kept = account.exists() and account.stat().st_size > 0
+    if not kept and store.orders_by_status():
+        detail = f"{account} is missing, while the store beside it has orders: restore it, or start in another folder"
+        raise Fatal("paper_account_missing", exit_code=78, detail=detail)
 
 
 def check_same_market(store: Store, plan: DemoPlan) -> None:

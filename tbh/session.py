@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from tbh.actors.supervisor import Outside, Supervisor
 from tbh.domain.risk import RiskLimits
+from tbh.ending import release_lease, supervisor_of
 from tbh.infra import logs
 from tbh.infra.events import JsonLines
 from tbh.infra.memory_rpc import MemoryRpc
@@ -25,8 +25,8 @@ from tbh.infra.statedir import StateDir
 from tbh.infra.store import SqliteStore
 from tbh.lockstep import LockStep
 from tbh.messages.market import Advance
-from tbh.plan import DEMO_BOT, DemoPlan, check_same_market, identity_of, paper_market
-from tbh.ports import Failure
+from tbh.plan import DEMO_BOT, DemoPlan, check_account_kept, check_same_market, identity_of, paper_market
+from tbh.ports import Fatal, Unavailable, Unknown
 from tbh.report import Board, Snapshot, Tally, actor_lines, order_counts, paths_of, result_of
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Intercept
@@ -34,7 +34,7 @@ from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.within import within
 from tbh.strategies.dynamic import DynamicStrategy
 from tbh.tree import Parts, build_tree
-from tbh.wires import Borrowed, RpcNotices, make_host
+from tbh.wires import RpcNotices, make_host
 
 DISK_FULL_AFTER_S = 3.0
 """A replay has nothing to protect from a full disk; a live bot goes on without entries instead."""
@@ -58,10 +58,11 @@ class DemoSession:
         self._started_s = time.monotonic()
         self._log: Log = logs.configure(state.logs)
         opened.callback(logs.close, self._log)
-        self._market = paper_market(plan.symbol, plan.fee)
+        self._market = paper_market(plan.symbol, plan.fee, price=plan.candles[0].open)
         self._clock = MarketClock()
         self._store = SqliteStore.open(state.store, clock=self._clock.now)
         opened.callback(self._store.close)
+        check_account_kept(self._store, state.paper)
         self._exchange = PaperExchange(
             state.paper, self._market, cash=plan.cash, clock=self._clock, volume_share=plan.volume_share
         )
@@ -84,6 +85,7 @@ class DemoSession:
         self._board = Board(self._events)
         self._tally = Tally(self._store, cash=plan.cash, market=self._market, bot_id=DEMO_BOT)
         self._stop_asked = threading.Event()
+        self._no_room: tuple[str, str, int] | None = None
         # Virtual time needs no pace of real time.
         pace = None if plan.host == "simulator" else plan.bars_per_s
         self._lockstep = LockStep(self._feed, bars_per_s=pace, on_first=self._trading)
@@ -96,12 +98,19 @@ class DemoSession:
 
     @classmethod
     def open(cls, plan: DemoPlan, *, intercept: Intercept | None = None) -> DemoSession:
-        """Take the state directory and everything in it. Raises the failures of ``tbh.ports``. ``intercept`` is called
-        before each delivery and may raise, which is then the actor's failure (fault campaigns)."""
+        """Take the state directory and everything in it. ``intercept`` is called before each delivery and may raise,
+        which is then the actor's failure (fault campaigns).
+
+        Raises ``Fatal``: 78 for what a person has to put right first, a full disk too; 75 when somebody else has it.
+        """
         with ExitStack() as opened:
             state = StateDir.open(plan.root)
             opened.callback(state.close)
-            session = cls(plan, state, opened, intercept=intercept)
+            try:
+                session = cls(plan, state, opened, intercept=intercept)
+            except (Unavailable, Unknown) as failure:
+                exit_code = 75 if failure.reason == "locked" else 78
+                raise Fatal(failure.reason, exit_code=exit_code, detail=failure.detail) from failure
             opened.pop_all()  # from here on ``close`` closes them, each within its deadline
             return session
 
@@ -176,14 +185,24 @@ class DemoSession:
         if self._lockstep.stalled_s() <= limit_s:
             return
         where = f"at bar {self._feed.position}, state in {self.state.root}"
-        if "disk_full" in gate:
-            reason = f"the store can't be written {where}: make room on the disk and start again with the same --dir"
-        else:
+        if "disk_full" not in gate:
             reason = f"nothing moved for {limit_s:g} s {where} (gate: {', '.join(gate) or 'open'})"
-        self._host.escalate("replay", reason, 70)
+            self._host.escalate("replay", reason, 70)
+        elif self.state.store.exists():
+            # No escalation: it would cancel entries that the next start goes on with.
+            reason = f"the store can't be written {where}: make room on the disk and start again with the same --dir"
+            self._no_room = ("replay", reason, 70)
+        else:
+            self._host.escalate("replay", f"the store has been removed {where}: start in another folder", 70)
+
+    @property
+    def trouble(self) -> tuple[str, str, int] | None:
+        """Who ended the session and why, with the exit code; None while all is well."""
+        escalation: tuple[str, str, int] | None = self._host.escalation
+        return escalation or self._no_room
 
     def _over(self) -> bool:
-        return self._lockstep.ended.is_set() or self._stop_asked.is_set() or self._host.escalation is not None
+        return self._lockstep.ended.is_set() or self._stop_asked.is_set() or self.trouble is not None
 
     def request_stop(self) -> None:
         """Ask for an ordered stop; safe in a signal handler."""
@@ -197,15 +216,27 @@ class DemoSession:
         if self._run_s is None:
             self._run_s = time.monotonic() - self._started_s
         self._lockstep.hold()
-        exit_code = 0
+        exit_code = 0 if self._no_room is None else self._no_room[2]
         if self._host.escalation is not None:
-            exit_code = self._supervisor().escalate(*self._host.escalation, run=within)
+            supervisor = supervisor_of(
+                self.plan,
+                boot_id=self.state.boot_id,
+                market=self._market,
+                exchange=self._exchange,
+                rpc=self._rpc,
+                store=self._store,
+                host=self._host,
+                now=self._clock.now,
+                log=self._log,
+            )
+            exit_code = supervisor.escalate(*self._host.escalation, run=within)
         left_behind = self._host.stop()
         if left_behind:
             self._log.warning("actors_left_behind", actors=left_behind)
-        self._release_lease(exit_code)
+        release_lease(self._rpc, exit_code, self._log)
         self._exit_code = exit_code
-        self._finish("report", self._conclude)
+        if not self._finish("report", self._conclude):
+            exit_code = self._exit_code = exit_code or 70
         self._finish("account", self._exchange.close)
         self._finish("store", self._store.close)
         self._finish("events", self._events.close)
@@ -219,45 +250,14 @@ class DemoSession:
         self._final = self.snapshot()
         self._result = self._report()
 
-    def _finish(self, what: str, act: Callable[[], None]) -> None:
-        """One of the last acts, within its deadline; one that fails keeps no other from being done."""
+    def _finish(self, what: str, act: Callable[[], None]) -> bool:
+        """One of the last acts, within its deadline; one that fails keeps no other from being done. Whether it is."""
         try:
             within(CLOSE_S, act)
+            return True
         except Exception as fault:  # noqa: BLE001 - whatever it was, the rest is still worth closing
             self._log.error("not_finished", what=what, error=f"{type(fault).__name__}: {fault}")
-
-    def _release_lease(self, exit_code: int) -> None:
-        """The last actor has stopped, so that a rival may have the bot; one that has it already needs no release."""
-        if exit_code == 75:
-            return
-        try:
-            self._rpc.release()
-        except Failure as failure:
-            self._log.warning("lease_not_released", reason=str(failure))
-
-    def _supervisor(self) -> Supervisor:
-        return Supervisor(
-            bot_id=DEMO_BOT,
-            boot_id=self.state.boot_id,
-            market=self._market,
-            policy=self.plan.policy,
-            outside=Outside(
-                exchange=lambda: Borrowed(self._exchange),
-                rpc=lambda: self._rpc,
-                store=self._store.reader,
-                halt=self._host.halt,
-                drain=self._drain,
-                now=self._clock.now,
-            ),
-            log=self._log,
-        )
-
-    def _drain(self, name: str, timeout_s: float) -> bool:
-        if self.plan.host == "threads":
-            return bool(self._host.wait_drained(name, timeout_s))
-        cell = next(cell for cell in self._host.cells if cell.name == name)
-        self._host.run(for_s=timeout_s, done=lambda: cell.settled)
-        return bool(cell.settled)
+            return False
 
     # What people see
 
@@ -294,14 +294,14 @@ class DemoSession:
         )
 
     def _phase(self) -> str:
-        if self._host.escalation is not None:
+        if self.trouble is not None:
             return "escalated"
         if self._lockstep.ended.is_set():
             return "ended"
         return "stopping" if self._stop_asked.is_set() else "running"
 
     def result(self) -> dict[str, Any]:
-        """What ``tbh demo --json`` prints; complete after ``close``."""
+        """What ``tbh demo --json`` prints; complete after ``close``, or empty if the store could not be read then."""
         return dict(self._result)
 
     def _report(self) -> dict[str, Any]:
@@ -321,7 +321,7 @@ class DemoSession:
             "health_flushes": self._rpc.calls["upsert_health"],
             "heartbeats": self._rpc.calls["heartbeat"],
             "gate": list(self._board.gate),
-            "escalation": None if self._host.escalation is None else list(self._host.escalation),
+            "escalation": None if self.trouble is None else list(self.trouble),
             "exit_code": self._exit_code,
             "trading_after_s": self._trading_after_s,
             "seconds": round(seconds, 3),

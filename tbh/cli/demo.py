@@ -13,6 +13,7 @@ from types import FrameType
 
 from tbh.cli.demo_plan import plan_of
 from tbh.cli.demo_view import JsonView, Opening, PlainView, View
+from tbh.cli.parser import one_line
 from tbh.infra.statedir import StatePaths
 from tbh.plan import DemoPlan
 from tbh.session import DemoSession
@@ -23,22 +24,24 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def run(args: argparse.Namespace) -> int:
     """Run the demo to the end of the market, or until a signal asks it to stop; the session's exit code."""
     watched = sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb") and not args.json
+    plan = plan_of(args, watched=watched)
+    gap_warning = plan.candles.gap_warning()
+    if gap_warning is not None:
+        print(f"tbh: warning: {one_line(gap_warning)}", file=sys.stderr)
     with stop_signals() as stop:
-        plan = plan_of(args, watched=watched)
-        gap_warning = plan.candles.gap_warning()
-        if gap_warning is not None:
-            print(f"tbh: warning: {gap_warning}", file=sys.stderr)
         resumed = StatePaths(plan.root).store.exists()
         session = DemoSession.open(plan)
         args.log_dir = session.state.logs
         view = _view(args, watched=watched)
         exit_code = _watch(session, view, stop, opening_of(plan, session, resumed=resumed))
-    view.end(session.snapshot(), session.result())
-    escalation = session.result()["escalation"]
-    if escalation is not None:
-        actor, reason, _ = escalation
+    result = session.result()
+    if result:
+        view.end(session.snapshot(), result)
+    if session.trouble is not None or not result:
+        actor, reason, _ = session.trouble or ("replay", "the store could not be read at the end", exit_code)
         why = " ".join(str(reason).split())
-        print(f"tbh: the bot stopped itself: {actor}: {why}; see {session.state.logs}", file=sys.stderr)
+        told = f"the bot stopped itself: {actor}: {why}; see {session.state.logs}"
+        print(f"tbh: {one_line(told)}", file=sys.stderr)
     return exit_code
 
 

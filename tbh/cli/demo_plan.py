@@ -82,8 +82,13 @@ def _bars_per_s(speed: str | float | None, candles: CandleFile, *, watched: bool
 
 def _root(given: Path | None) -> Path:
     if given is not None:
-        root = given.expanduser().absolute()
-        if root.exists() and not root.is_dir():
+        try:
+            root = given.expanduser().absolute()
+            exists = root.exists()
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+            raise CommandError(f"--dir {given}: can't be found ({reason}); name another folder") from error
+        if exists and not root.is_dir():
             raise CommandError(f"--dir {given}: is a file; name a folder, which is made when it is missing")
         if root.is_dir() and not os.access(root, os.W_OK | os.X_OK):
             raise CommandError(f"--dir {given}: can't be written; name another folder")

@@ -1,13 +1,14 @@
 """The ``tbh`` command: runs the command that is meant, and turns whatever happens into one line and an exit code.
 
-Whatever goes wrong is one line on stderr (one for each thing, where an environment has several); a traceback goes to a
-log, never to the user. The exit codes are the runtime's: 64 usage, 78 configuration, 70 fault, or a failure's own.
+Whatever goes wrong is one line on stderr; a traceback goes to a log, never to the user. The exit codes are the
+runtime's: 64 usage, 78 configuration, 70 fault, or a failure's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ EXIT_INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    _open_missing_streams()
+    _prepare_streams()
     args = argparse.Namespace()
     try:
         with _interrupts_end_it():
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except CommandError as error:
-        return _refuse(one_line(str(error)), error.exit_code)
+        return _refuse(str(error), error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last net: nobody is shown a traceback
         if _give_up(sys.stdout) and isinstance(error, OSError) and error.filename is None:
             return _refuse(f"stdout can't be written ({error.strerror}); send it somewhere else", EXIT_FAULT)
@@ -70,8 +71,9 @@ def _interrupts_end_it() -> Iterator[None]:
         signal.signal(signal.SIGINT, former)
 
 
-def _open_missing_streams() -> None:
-    """A stream that the caller has closed goes nowhere; left closed, its number would be given to a file of ours."""
+def _prepare_streams() -> None:
+    """A stream that the caller has closed goes nowhere; left closed, its number would be given to a file of ours.
+    A file name that stdout's encoding has no letters for is printed with escapes."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -79,6 +81,8 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - it stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _give_up(stream: TextIO) -> bool:
@@ -93,8 +97,7 @@ def _give_up(stream: TextIO) -> bool:
 
 def _refuse(text: str, exit_code: int) -> int:
     with suppress(OSError):
-        for line in text.splitlines():
-            print(f"tbh: {line}", file=sys.stderr)
+        print(f"tbh: {one_line(text)}", file=sys.stderr)
     _give_up(sys.stderr)
     return exit_code
 

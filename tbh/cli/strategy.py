@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tbh.cli.parser import EXIT_CONFIGURATION, CommandError
+from tbh.cli.parser import EXIT_CONFIGURATION, CommandError, one_line
 from tbh.strategies.definition import MAX_BYTES, Definition, DefinitionError, json_schema, parse_definition
 
 
@@ -27,7 +27,7 @@ def run_check(args: argparse.Namespace) -> int:
             print(json.dumps({"ok": False, "problems": problems}))
         else:
             for problem in error.problems:
-                print(f"{args.file}: {problem}", file=sys.stderr)
+                print(one_line(f"{args.file}: {problem}"), file=sys.stderr)
         return EXIT_CONFIGURATION
     facts = {
         "ok": True,
@@ -40,7 +40,8 @@ def run_check(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts))
     else:
-        print(f"{args.file}: sound: {definition.name}, {definition.timeframe}, {facts['indicators']} indicator(s)")
+        told = f"sound: {definition.name}, {definition.timeframe}, {facts['indicators']} indicator(s)"
+        print(f"{one_line(str(args.file))}: {told}")
         print(f"fingerprint {facts['fingerprint']}")
     return 0
 
@@ -60,6 +61,9 @@ def read_text(file: Path) -> bytes:
     try:
         if file.is_dir():
             raise CommandError(f"{file}: is a folder; name a strategy file in it (.json)")
+        if file.exists() and not file.is_file():
+            # A pipe that nobody writes to would keep the command for ever.
+            raise CommandError(f"{file}: is a pipe or a device; name a strategy file (.json)")
         with file.open("rb") as source:
             return source.read(MAX_BYTES + 1)
     except FileNotFoundError as error:

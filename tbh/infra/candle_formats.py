@@ -57,6 +57,9 @@ def read_columns(file: Path) -> Columns:
             raise CandleError(f"{file}: is a folder; name a candle file in it (.csv, .csv.gz, .parquet)")
         if not file.exists():
             raise CandleError(f"{file}: no such candle file; check the path")
+        if not file.is_file():
+            # A pipe that nobody writes to would keep the reader for ever.
+            raise CandleError(f"{file}: is a pipe or a device; name a candle file (.csv, .csv.gz, .parquet)")
         if name.endswith(".parquet"):
             return _read_parquet(file)
         if name.endswith((".csv", ".csv.gz")):

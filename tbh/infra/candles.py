@@ -28,6 +28,10 @@ EARLIEST_MS = 100_000_000_000
 LATEST_MS = 4_102_444_800_000
 """1973-03-03 and 2100-01-01: a number outside is a time in seconds, microseconds or nanoseconds."""
 
+PRICE_MIN, PRICE_MAX = 1e-12, 1e12
+VOLUME_MAX = 1e24
+"""A number outside is no market's, but a wrong unit or column; within, sums of money stay exact."""
+
 PRICES = ("open", "high", "low", "close")
 SERIES = (*PRICES, "volume")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -208,9 +212,14 @@ def _check_prices(columns: Columns) -> None:
         bad = _first(arrays[name] <= 0)
         if bad is not None:
             raise _refusal(columns, bad, f"{name} is {arrays[name][bad]}", "prices are above zero")
-    bad = _first(arrays["volume"] < 0)
+        bad = _first((arrays[name] < PRICE_MIN) | (arrays[name] > PRICE_MAX))
+        if bad is not None:
+            remedy = f"prices lie between {PRICE_MIN:g} and {PRICE_MAX:g}: check the unit"
+            raise _refusal(columns, bad, f"{name} is {arrays[name][bad]}", remedy)
+    bad = _first((arrays["volume"] < 0) | (arrays["volume"] > VOLUME_MAX))
     if bad is not None:
-        raise _refusal(columns, bad, f"volume is {arrays['volume'][bad]}", "a volume is zero or more")
+        remedy = f"a volume is zero or more, at most {VOLUME_MAX:g}"
+        raise _refusal(columns, bad, f"volume is {arrays['volume'][bad]}", remedy)
     opened, high, low, close = (arrays[name] for name in PRICES)
     bad = _first((high < opened) | (high < close) | (high < low))
     if bad is not None:

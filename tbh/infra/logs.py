@@ -4,8 +4,7 @@ Redaction is the last step before the text, so it sees everything: fields, neste
 tracebacks (``tbh/infra/redact.py`` says what it knows). Nothing is configured globally: ``structlog.configure`` and the
 standard library's root logger are left alone, so two logs in one process do not meet.
 
-A line that can't be written is counted and dropped: trading never waits for its log. The first of a row of failures is
-told on stderr.
+A line that can't be written is counted and dropped: trading never waits for its log. The first one is told on stderr.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
@@ -46,6 +46,11 @@ class RotatingLines(RotatingFileHandler):
         """Called while the error is being handled: let it out, instead of printing a traceback to stderr."""
         raise  # noqa: PLE0704  # the base class calls this inside its except block
 
+    def close(self) -> None:
+        """Close the file. What a full disk would not take was told when it was written, and is not told again."""
+        with suppress(OSError):
+            super().close()
+
 
 class _Sink:
     """Where finished lines go; the methods are the levels that structlog calls."""
@@ -58,11 +63,11 @@ class _Sink:
     def emit(self, line: str, plain: str) -> None:
         try:
             self._lines.write(line)
-            self.lost = 0
         except OSError as error:
             self.lost += 1
             if self.lost == 1:
-                print(f"the log {self._lines.baseFilename} can't be written: {error}", file=sys.stderr)  # noqa: T201  # the last place left
+                told = f"tbh: warning: the log {self._lines.baseFilename} can't be written ({error.strerror})"
+                print(told, file=sys.stderr)  # noqa: T201  # the last place left
         if self._console is not None:
             print(plain, file=self._console, flush=True)
 

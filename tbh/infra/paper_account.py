@@ -63,8 +63,9 @@ class AccountFile:
     """The open file. Not locked against other threads: its owner does that.
 
     Raises ``Fatal`` (78) for a file that can't be opened, is damaged, newer, another kind or made with other settings,
-    ``Fatal`` (75) when another process wrote it meanwhile, ``Unavailable`` (``disk_full``, ``locked``, ``broken``,
-    ``closed``) when a call did nothing, ``Unknown`` when a commit failed in a way that leaves its outcome open.
+    ``Fatal`` (75) when another process wrote it meanwhile, ``Fatal`` (70) when it was removed meanwhile,
+    ``Unavailable`` (``disk_full``, ``locked``, ``broken``, ``closed``) when a call did nothing, ``Unknown`` when a
+    commit failed in a way that leaves its outcome open.
     """
 
     def __init__(self, path: Path, *, settings: Mapping[str, Any], venue: VenueState) -> None:
@@ -75,6 +76,7 @@ class AccountFile:
             with _translated(path, opening=True):
                 self._prepare(settings, venue)
                 self.revision, self.cursor, self.venue = _read_state(self._db, path)
+            self._file = _identity(path)
         except BaseException:
             self._db.close()
             raise
@@ -91,6 +93,7 @@ class AccountFile:
         """Write what one call changed; it is on the disk when this returns, and not there when it raises
         ``Unavailable`` or ``Fatal``."""
         try:
+            self._check_there()
             with _translated(self.path):
                 self._db.execute("BEGIN IMMEDIATE")
                 self._write(venue, cursor, touched, events, accepted)
@@ -167,10 +170,24 @@ class AccountFile:
         )
         db.executemany("INSERT INTO events VALUES (?, ?, ?)", [event_row(event) for event in events])
 
+    def _check_there(self) -> None:
+        # SQLite would go on writing to a file that was deleted under it, and the account would be lost in the end.
+        if _identity(self.path) != self._file:
+            detail = f"{self.path} was removed or replaced while in use: restore it or start another account"
+            raise Fatal("paper_account_lost", exit_code=70, detail=detail)
+
     def _abandon(self) -> None:
         if self._db.in_transaction:
             with _translated(self.path):
                 self._db.execute("ROLLBACK")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def read_account(path: Path) -> AccountRecord:

@@ -42,7 +42,14 @@ def _uuid(text: str) -> str:
 def _base_url(text: str) -> str:
     try:
         url = urlsplit(text)
-        sound = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+        # urlsplit drops line breaks in silence, and whoever uses the text later would not.
+        sound = (
+            text.isprintable()
+            and " " not in text
+            and url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and (url.port is None or url.port > 0)
+        )
     except ValueError:
         sound = False
     if not sound:
@@ -71,7 +78,7 @@ def _jwt_claims(token: str) -> dict[str, Any]:
     middle = token.split(".")[1]
     try:
         claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
         raise ValueError("is no readable token; copy the whole key")

@@ -161,7 +161,7 @@ def _unusable(root: Path, error: OSError) -> Fatal:
     return Fatal(
         "state_dir_unusable",
         exit_code=78,
-        detail=f"{root}: {error.strerror}: name a folder that can be written (TBH_STATE_DIR)",
+        detail=f"{root}: {error.strerror}: name a folder that can be written (--dir, or TBH_STATE_DIR)",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,9 +72,14 @@ def test_help_imports_nothing_heavy(cli: Cli) -> None:
         (["demo", "--bars", "1"], "--bars"),
         (["demo", "--bars", "many"], "--bars"),
         (["demo", "--bars", "9" * 5000], "--bars"),
+        (["demo", "--bars", "1_000"], "--bars"),
+        (["demo", "--bars", "٣٠"], "--bars"),
         (["demo", "--cash", "0"], "--cash"),
         (["demo", "--cash", "NaN"], "--cash"),
         (["demo", "--cash", "1e400"], "--cash"),
+        (["demo", "--cash", "1e-300"], "--cash"),
+        (["demo", "--cash", ""], "--cash"),
+        (["demo", "--fee", "1e-400"], "--fee"),
         (["demo", "--fee", "1"], "--fee"),
         (["demo", "--fee", "-0.1"], "--fee"),
         (["demo", "--speed", "fast"], "--speed"),
@@ -83,6 +89,12 @@ def test_help_imports_nothing_heavy(cli: Cli) -> None:
         (["demo", "--volume-share", "1.5"], "--volume-share"),
         (["demo", "--seed", "-1"], "--seed"),
         (["demo", "--symbol", "BTC USDT"], "--symbol"),
+        (["demo", "--symbol", "BTC/BTC"], "--symbol"),
+        (["demo", "--symbol", "../.."], "--symbol"),
+        (["demo", "--dir", ""], "--dir"),
+        (["demo", "--candles", " "], "--candles"),
+        (["demo", "--strategy", ""], "--strategy"),
+        (["strategy", "check", ""], "FILE"),
         (["demo", "--host", "fibres"], "--host"),
         (["indicators", "show", "emaa"], "'ema'"),
         (["version", "extra"], "extra"),
@@ -180,3 +192,43 @@ def test_an_output_that_is_full_is_one_line(cli: Cli) -> None:
     assert process.returncode == 70
     assert "No space left on device" in errors
     assert "\nTraceback" not in errors
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["indicators", "list", "--json"]], ids=str)
+def test_a_command_with_all_its_streams_closed_ends_as_ever(cli: Cli, arguments: list[str]) -> None:
+    shell = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, "-m", "tbh", *arguments]
+    assert subprocess.run(shell, env=cli.environment(), check=False, timeout=20).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["demo", "--bars", "30", "--json"]], ids=str)
+def test_a_stdout_that_cannot_be_written_is_one_line(cli: Cli, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = cli.start(*arguments, stdout=full, stderr=subprocess.PIPE)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 70
+    assert errors == "tbh: stdout can't be written (No space left on device); send it somewhere else\n"
+
+
+def test_a_stderr_that_cannot_be_written_changes_no_exit_code(cli: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = cli.start("demo", "--bars", "0", stdout=subprocess.DEVNULL, stderr=full)
+        assert process.wait(timeout=20) == 64
+
+
+def test_an_interrupt_while_a_command_loads_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = []
+
+    def run(args: argparse.Namespace) -> int:
+        handlers.append(signal.getsignal(signal.SIGINT))
+        return 0
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(version, "run", run)
+    assert cli_main.main(["version"]) == 0
+    assert handlers == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_line_break_or_an_escape_in_a_file_name_stays_in_the_line(cli: Cli) -> None:
+    line = cli.run("strategy", "check", "a\n\x1b[31mb.json").refusal(78)
+    assert line == "a\\n\\x1b[31mb.json: no such strategy file; check the path"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,14 @@ def test_several_mistakes_are_one_line_that_says_how_to_see_the_others(cli: Cli,
     path = strategy(cli, sizing={"kind": "all_in", "value": "-1"}, timeframe="1y")
     line = call("demo", "--strategy", path).refusal(CONFIGURATION)
     assert f"2 more: tbh strategy check {path}" in line
+
+
+@pytest.mark.parametrize("option", ["--candles", "--strategy"])
+def test_a_pipe_that_nobody_writes_to_is_refused_at_once(cli: Cli, call: Callable[..., Done], option: str) -> None:
+    pipe = cli.folder / "pipe.csv"
+    os.mkfifo(pipe)
+    assert "is a pipe or a device" in call("demo", option, pipe).refusal(CONFIGURATION)
+    assert cli.leftovers() == []
 
 
 @pytest.mark.parametrize("name", ["absent.json", "."])
@@ -181,6 +190,27 @@ def test_a_store_from_a_newer_version_is_refused_and_left_alone(cli: Cli) -> Non
     assert "newer" in line
     assert str(store) in line
     assert store.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/state", "x" * 300])
+def test_a_dir_that_cannot_be_looked_for_is_refused(call: Callable[..., Done], name: str) -> None:
+    assert call("demo", "--dir", name).refusal(CONFIGURATION).startswith(f"--dir {name}: can't be found")
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_an_account_that_is_gone_is_refused_and_no_other_takes_its_place(cli: Cli, how: str) -> None:
+    cli.run("demo", "--bars", 90, "--dir", "state")
+    account = cli.folder / "state" / "paper.sqlite"
+    account.unlink() if how == "removed" else account.write_bytes(b"")
+    line = cli.run("demo", "--bars", 120, "--dir", "state").refusal(CONFIGURATION)
+    assert line.startswith(f"paper_account_missing: {account} is missing")
+    assert not account.exists() or not account.stat().st_size
+
+
+def test_a_status_that_cannot_be_written_spoils_no_result(cli: Cli) -> None:
+    (cli.folder / "state" / "status.json").mkdir(parents=True)
+    done = cli.run("demo", "--bars", 30, "--dir", "state", "--json")
+    assert (done.exit_code, done.errors, done.json["bars"]) == (0, [], 30)
 
 
 def test_a_folder_in_use_is_refused_with_the_process_that_has_it(cli: Cli) -> None:

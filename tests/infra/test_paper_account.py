@@ -170,6 +170,17 @@ def test_a_second_writer_is_noticed_before_anything_is_overwritten(exchange, pat
     rival.close()
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_an_account_that_is_removed_under_it_takes_no_order(exchange, path, how):
+    path.rename(path.with_suffix(".moved"))
+    if how == "replaced":
+        path.write_bytes(path.with_suffix(".moved").read_bytes())
+    with pytest.raises(Fatal, match="paper_account_lost") as failure:
+        exchange.place(order("a"), timeout_s=1)
+    assert failure.value.exit_code == 70
+    assert str(path) in str(failure.value)
+
+
 def test_every_commit_waits_for_the_disk(exchange):
     (level,) = exchange._file._db.execute("PRAGMA synchronous").fetchone()
     (mode,) = exchange._file._db.execute("PRAGMA journal_mode").fetchone()

@@ -22,6 +22,9 @@ REQUIRED = {
 }
 
 
+DEEP_TOKEN = f"a.{base64.urlsafe_b64encode(b'[' * 30_000).decode()}.b"
+
+
 def jwt(**claims: str) -> str:
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims)]
     return ".".join([*parts, "signature"])
@@ -85,6 +88,8 @@ def test_missing_and_malformed_names_come_together() -> None:
         "http://h:99999",
         "http://[::1",
         "http://h?a=b",
+        "http://pass word",
+        "https://pass\n.example",
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
@@ -106,7 +111,15 @@ def test_a_key_of_a_public_role_is_refused(role: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["sb_publishable_0123456789", jwt(iss="supabase"), "eyJhbGciOiJIUzI1NiJ9.eyJyb2.signature", "a..b", "a.W10.b"],
+    [
+        "sb_publishable_0123456789",
+        jwt(iss="supabase"),
+        "eyJhbGciOiJIUzI1NiJ9.eyJyb2.signature",
+        "a..b",
+        "a.W10.b",
+        DEEP_TOKEN,
+    ],
+    ids=lambda key: key[:20],
 )
 def test_a_key_that_can_be_no_service_key_is_refused_and_not_repeated(key: str) -> None:
     (line,) = refused(REQUIRED | {"SUPABASE_SERVICE_ROLE_KEY": key})
