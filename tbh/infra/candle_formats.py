@@ -171,8 +171,8 @@ def _refuse_cell(file: Path, name: str, cells: npt.NDArray[np.bytes_], good: re.
 def _read_parquet(file: Path) -> Columns:
     try:
         # An extra of 40 MB that a bot without parquet files never loads.
-        import pyarrow as pa  # noqa: PLC0415  # an extra, of 30 MB
-        import pyarrow.parquet as pq  # noqa: PLC0415  # an extra, of 30 MB
+        import pyarrow as pa  # noqa: PLC0415  # only with the extra
+        import pyarrow.parquet as pq  # noqa: PLC0415  # only with the extra
     except ImportError as error:
         raise CandleError(f"{file}: parquet needs pyarrow; install the extra 'parquet', or convert to csv") from error
     try:
