@@ -26,3 +26,7 @@ def main() -> int:
         for line in str(fatal).splitlines():
             print(f"tbh: {line}", file=sys.stderr)  # noqa: T201  # there is no log before there are settings
         return fatal.exit_code
+    except Exception as fault:  # noqa: BLE001 - the last net: one line for people instead of a traceback
+        text = " ".join(f"{type(fault).__name__}: {fault}".split())
+        print(f"tbh: {text}; this is a mistake in TBH, please report it", file=sys.stderr)  # noqa: T201  # as above
+        return 70

@@ -53,10 +53,11 @@ def guards(
                 prices[Purpose.STOP] = better(prices.get(Purpose.STOP), trailed, position.qty)
     side = Side.SELL if sign > 0 else Side.BUY
     qty = floor_to_step(position.qty.copy_abs(), market.amount_step)
+    on_step = {purpose: round_to_step(price, market.price_step) for purpose, price in prices.items()}
     return {
-        purpose: Guard(purpose=purpose, side=side, qty=qty, price=round_to_step(price, market.price_step))
-        for purpose, price in prices.items()
-        if price > 0 and qty
+        purpose: Guard(purpose=purpose, side=side, qty=qty, price=price)
+        for purpose, price in on_step.items()
+        if price > 0 and qty  # a price below half a step is none that an exchange takes
     }
 
 

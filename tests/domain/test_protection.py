@@ -76,6 +76,10 @@ def test_a_price_of_nothing_or_less_is_no_order() -> None:
     assert prices(position(protection=everything)) == {Purpose.TARGET: Decimal(200)}
 
 
+def test_a_price_below_half_a_step_is_no_order() -> None:
+    assert prices(position(entry_price=str(MARKET.price_step / 4))) == {}
+
+
 def test_a_trailing_stop_begins_when_the_gain_is_reached() -> None:
     trailing = position(protection=Protection(trailing=TRAILING))
     assert prices(trailing, best_price=Decimal("104.99")) == {}
