@@ -8,14 +8,14 @@ from typing import Any
 
 from tbh.actors.supervisor import Outside, Supervisor
 from tbh.messages.market import Market
-from tbh.plan import DEMO_BOT, DemoPlan
+from tbh.plan import PaperPlan
 from tbh.ports import Exchange, Failure, Rpc, Store
 from tbh.runtime.actor import Log
 from tbh.wires import Borrowed
 
 
 def supervisor_of(
-    plan: DemoPlan,
+    plan: PaperPlan,
     *,
     boot_id: str,
     market: Market,
@@ -26,7 +26,7 @@ def supervisor_of(
     now: Callable[[], datetime],
     log: Log,
 ) -> Supervisor:
-    """The supervisor of a demo's tree. The paper account is in this process, so it borrows the exchange as it is."""
+    """The supervisor of a session's tree. The paper account is in this process, so it borrows the exchange as it is."""
 
     def drain(name: str, timeout_s: float) -> bool:
         if plan.host == "threads":
@@ -43,7 +43,9 @@ def supervisor_of(
         drain=drain,
         now=now,
     )
-    return Supervisor(bot_id=DEMO_BOT, boot_id=boot_id, market=market, policy=plan.policy, outside=outside, log=log)
+    return Supervisor(
+        bot_id=plan.bot.bot_id, boot_id=boot_id, market=market, policy=plan.policy, outside=outside, log=log
+    )
 
 
 def release_lease(rpc: Rpc, exit_code: int, log: Log) -> None:

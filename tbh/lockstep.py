@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from tbh.messages.base import Message
@@ -48,23 +49,63 @@ class Driven(Protocol):
     def look_again(self) -> None: ...
 
 
+Pace = Callable[[int], float]
+"""How fast a recording may go: from the number of bars that have closed to the seconds until the next one is due."""
+
+
+def at_once(_position: int) -> float:
+    """As fast as it goes."""
+    return 0.0
+
+
+class BarsPerSecond:
+    """So many bars a second of real time, counted from the first question."""
+
+    def __init__(self, bars_per_s: float) -> None:
+        self._bars_per_s = bars_per_s
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, position: int) -> float:
+        now_s = time.monotonic()
+        if self._first is None:
+            self._first = now_s, position
+        started_s, first_bar = self._first
+        return started_s + (position - first_bar) / self._bars_per_s - now_s
+
+
+class OpenSince:
+    """A market that opened at ``opened_at`` and closes ``bars_per_s`` bars a second, whether or not anybody looks."""
+
+    def __init__(self, opened_at: datetime, bars_per_s: float) -> None:
+        self._opened_s = opened_at.timestamp()
+        self._bars_per_s = bars_per_s
+
+    def __call__(self, position: int) -> float:
+        # The last phases of a bar are released together with its close, so the bar is due when it closes.
+        return self._opened_s + (position + 1) / self._bars_per_s - time.time()
+
+
 class LockStep:
-    """Releases the market step by step, at most ``bars_per_s`` bars a second of real time (None: as fast as it goes).
+    """Releases the market step by step, at most as fast as ``pace`` allows, for ``bars_max`` bars (None: all).
 
     ``ended`` is set once the last bar has closed and everything that followed from it is done; ``hold`` stops the
     releases, so that the tree comes to rest where it is. ``on_first`` is called before the first release.
     """
 
     def __init__(
-        self, market: Recording, *, bars_per_s: float | None, on_first: Callable[[], None] | None = None
+        self,
+        market: Recording,
+        *,
+        pace: Pace,
+        bars_max: int | None = None,
+        on_first: Callable[[], None] | None = None,
     ) -> None:
         self.ended = threading.Event()
         self._on_first = on_first
         self.host: Driven | None = None
         self._market = market
-        self._bars_per_s = bars_per_s
-        self._first_bar = market.position
-        self._started_s: float | None = None
+        self._pace = pace
+        self._last_bar = None if bars_max is None else market.position + bars_max
         self._held = False
         self._pausing = False
         self._looked_s = time.monotonic()
@@ -95,6 +136,9 @@ class LockStep:
         if self._market.ended:
             self._release_end(host)
             return
+        if self._last_bar is not None and self._market.position >= self._last_bar:
+            self.ended.set()
+            return
         pause_s = self._pause_s(host)
         self._due_s = time.monotonic() + max(pause_s, 0.0)
         if pause_s > 0:
@@ -123,10 +167,4 @@ class LockStep:
     def _pause_s(self, host: Driven) -> float:
         if any(len(cell.mailbox) > BACKLOG_MAX for cell in host.cells if cell.spec.background):
             return BACKLOG_PAUSE_S
-        if self._bars_per_s is None:
-            return 0.0
-        now_s = time.monotonic()
-        if self._started_s is None:
-            self._started_s = now_s
-        due_s = self._started_s + (self._market.position - self._first_bar) / self._bars_per_s
-        return due_s - now_s
+        return self._pace(self._market.position)

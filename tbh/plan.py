@@ -1,4 +1,4 @@
-"""What a demo is: everything that decides its trades, and where it keeps its state."""
+"""What a paper session is: everything that decides its trades, and where it keeps its state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -27,10 +28,35 @@ DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DemoPlan:
-    """A demo: ``candles`` replayed to one strategy on the paper exchange under ``root``. ``bars_per_s`` None is as fast
-    as it goes; ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does
-    with the position; ``host`` is ``threads`` or ``simulator``."""
+class Bot:
+    """Whom a session runs for, as the database names it."""
+
+    bot_id: str
+    name: str
+    user_id: str = ""
+    mode: str = "paper"
+    exchange: str = "paper"
+    provider: str = "local"
+    region: str = ""
+    machine_id: str = ""
+    polling_tier: str = "fast_5s"
+
+
+DEMO = Bot(bot_id=DEMO_BOT, name="demo")
+"""The bot of every demo, so that its orders are its own after a restart too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperPlan:
+    """A session on the paper exchange: ``candles`` played to one strategy, with the bot's state under ``root``.
+
+    ``bars_per_s`` None is as fast as it goes. With ``opened_at`` (aware UTC) the market's bar is a function of the time
+    since then, also while no bot runs. ``account`` is the exchange's file, None for one in the state directory.
+    ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does with the
+    position; ``flags`` are gate reasons that hold throughout; ``bars_max`` ends the session after so many bars;
+    ``tier_s`` is how often the bot reports, None for its tier's interval, each report up to ``jitter_s`` later;
+    ``host`` is ``threads`` or ``simulator``.
+    """
 
     candles: CandleFile
     simulated: bool
@@ -41,9 +67,28 @@ class DemoPlan:
     bars_per_s: float | None
     seed: int
     root: os.PathLike[str] | str
+    bot: Bot = DEMO
+    account: Path | None = None
+    opened_at: datetime | None = None
     host: str = "threads"
     volume_share: Decimal | None = None
     policy: PositionPolicy = PositionPolicy.PROTECT
+    flags: tuple[str, ...] = ()
+    bars_max: int | None = None
+    tier_s: float | None = None
+    jitter_s: float = 0.0
+    lease_s: float = 30.0
+
+    @property
+    def lease_margin_s(self) -> float:
+        """What a lease is held shorter here than there: 5 s of 30, a sixth of any other."""
+        return self.lease_s / 6
+
+    def bars_due(self, now: datetime) -> int:
+        """How many bars have closed at ``now`` on a market that runs by itself; 0 on one that waits for the bot."""
+        if self.opened_at is None or self.bars_per_s is None:
+            return 0
+        return min(len(self.candles), max(0, int((now - self.opened_at).total_seconds() * self.bars_per_s)))
 
 
 def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> Market:
@@ -64,23 +109,24 @@ def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> M
     )
 
 
-def identity_of(plan: DemoPlan, boot_id: str) -> BotIdentity:
-    """Who the bot of a demo is: always the same bot, so that its orders are its own after a restart too."""
+def identity_of(plan: PaperPlan, boot_id: str) -> BotIdentity:
+    """Which bot this is, and which run of it."""
+    bot = plan.bot
     return BotIdentity(
-        bot_id=DEMO_BOT,
-        bot_name="demo",
-        user_id="",
+        bot_id=bot.bot_id,
+        bot_name=bot.name,
+        user_id=bot.user_id,
         strategy=plan.definition.name,
-        mode="paper",
-        exchange="paper",
+        mode=bot.mode,
+        exchange=bot.exchange,
         symbol=plan.symbol,
         boot_id=boot_id,
         run_id=boot_id,
         version=__version__,
-        provider="local",
-        region="",
-        machine_id="",
-        polling_tier="fast_5s",
+        provider=bot.provider,
+        region=bot.region,
+        machine_id=bot.machine_id,
+        polling_tier=bot.polling_tier,
         timeframe_s=plan.candles.timeframe_s,
     )
 
@@ -94,7 +140,7 @@ def check_account_kept(store: SqliteStore, account: Path) -> None:
         raise Fatal("paper_account_missing", exit_code=78, detail=detail)
 
 
-def check_same_market(store: Store, plan: DemoPlan) -> None:
+def check_same_market(store: Store, plan: PaperPlan) -> None:
     """Note the market that the state belongs to, or see that it is still the same one.
 
     The first bars are compared (as many as there were at the first start, 1,000 at most), so that a longer recording of

@@ -39,6 +39,16 @@ class Rejected(Failure):
     kind = "rejected"
 
 
+class LeaseHeld(Rejected):
+    """Another boot has the lease: ``renewals`` so far, the last for ``lease_s``, of which ``expires_in_s`` are left."""
+
+    def __init__(self, *, boot_id: str, renewals: int, lease_s: float, expires_in_s: float) -> None:
+        row = f"boot_id={boot_id} renewals={renewals} lease_s={lease_s:g} expires_in_s={expires_in_s:g}"
+        super().__init__("lease_held", detail=row)
+        self.boot_id, self.renewals = boot_id, renewals
+        self.lease_s, self.expires_in_s = lease_s, expires_in_s
+
+
 class Unknown(Failure):
     kind = "unknown"
 
@@ -174,7 +184,8 @@ class Batch:
     Rows are upserts: a decision, draft or fill that is there already stays as it is; an order or position row
     is replaced only by one with a higher version or seq. ``outbox`` pairs (fn, args, key) get their seq from the
     store; a key that was ever there is skipped. ``flushed`` False lets the batch wait for the disk until the next one:
-    it outlives the process at once, and a loss of power only together with a later, flushed batch.
+    it outlives the process at once, and a loss of power only together with a later, flushed batch. Its entries are
+    flushed before they are given out: the database must not know a sequence number that the disk may still forget.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -191,19 +202,9 @@ class Batch:
     flushed: bool = True
 
     def __bool__(self) -> bool:
-        return bool(
-            self.decisions
-            or self.drafts
-            or self.orders
-            or self.fills
-            or self.positions
-            or self.actions
-            or self.outbox
-            or self.dead_letters
-            or self.meta
-            or self.refused
-            or self.relayed_up_to is not None
-        )
+        rows = (self.decisions, self.drafts, self.orders, self.fills, self.positions, self.actions)
+        rest = (self.outbox, self.dead_letters, self.meta, self.refused)
+        return any(rows) or any(rest) or self.relayed_up_to is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +234,8 @@ class StoreReader(Protocol):
 
     def positions(self) -> Mapping[str, Position]: ...
 
-    def outbox(self, after: int, *, limit: int, max_bytes: int) -> Sequence[OutboxEntry]: ...
+    def outbox(self, after: int, *, limit: int, max_bytes: int) -> Sequence[OutboxEntry]:
+        """Entries with ``seq > after``, rising, each on the disk."""
 
     def meta(self, key: str) -> str | None: ...
 
@@ -270,9 +272,12 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
+    """``token_expires_in_s`` is what is left of the runtime token's life, where the database told it."""
+
     epoch: int
     renewals: int
     expires_in_s: float
+    token_expires_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,5 +174,5 @@ def paths_of(state: StatePaths) -> dict[str, str]:
         "store": str(state.store),
         "account": str(state.paper),
         "events": str(state.events),
-        "log": str(state.logs),
+        "log": str(state.log_file.parent),
     }

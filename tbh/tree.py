@@ -43,7 +43,8 @@ LOCAL_CALLS = {
 class Parts:
     """What a tree is made of. ``new_strategy`` makes a fresh strategy for each incarnation; ``poll_s`` is the pause
     between polls of feed and account (None: a lock-step replay moves them); ``flags`` are gate reasons that hold for
-    the whole session; ``stale_after_s`` None switches the staleness of data off (a replay's market stands still)."""
+    the whole session; ``tier_s`` stands for the interval of the bot's tier; ``stale_after_s`` None switches the
+    staleness of data off (a replay's market stands still)."""
 
     identity: BotIdentity
     market: Market
@@ -60,9 +61,11 @@ class Parts:
     poll_s: float | None = None
     sync_s: float = 15.0
     stale_after_s: float | None = None
+    tier_s: float | None = None
+    jitter_s: float = 0.0
     lease_s: float = 30.0
     lease_margin_s: float = 5.0
-    previous_boot_id: str | None = None
+    previous_boot_ids: tuple[str, ...] = ()
     killed_locally: Callable[[], bool] = lambda: False
     rss_mb: Callable[[], float] = lambda: 0.0
     mailbox_high_water: Callable[[], int] = lambda: 0
@@ -204,10 +207,11 @@ def _background(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, Chil
                 ctx,
                 rpc=rpc,
                 identity=identity,
-                tier_s=identity.tier_s,
+                tier_s=parts.tier_s or identity.tier_s,
+                jitter_s=parts.jitter_s,
                 lease_s=parts.lease_s,
                 margin_s=parts.lease_margin_s,
-                previous_boot_id=parts.previous_boot_id,
+                previous_boot_ids=parts.previous_boot_ids,
                 killed_locally=parts.killed_locally,
                 environment_killed="kill_switch" in parts.flags,
             ),

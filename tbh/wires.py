@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from tbh.messages.health import Severity
 from tbh.ports import Exchange, Rpc
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.threads import ThreadHost
@@ -14,14 +16,34 @@ Through = Callable[[str, Any], Any]
 """(name of the port, the port) -> how an actor reaches it."""
 
 
+class Counted:
+    """A database that counts what it is asked, by method."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.calls: Counter[str] = Counter()
+        self._rpc = rpc
+
+    def __getattr__(self, method: str) -> Any:
+        asked = getattr(self._rpc, method)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls[method] += 1
+            return asked(*args, **kwargs)
+
+        return call if callable(asked) else asked
+
+
 class RpcNotices:
-    """People are told through the database: its notifications are what the platform shows them."""
+    """People are told through the database: the platform shows its notifications, and mails what is critical."""
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
 
     def send(self, *, severity: str, kind: str, text: str, key: str) -> None:
-        self._rpc.notify(channel="in_app", payload={"severity": severity, "kind": kind, "text": text}, key=key)
+        payload = {"severity": severity, "kind": kind, "text": text}
+        self._rpc.notify(channel="in_app", payload=payload, key=key)
+        if severity == Severity.CRITICAL.value:
+            self._rpc.notify(channel="email", payload=payload, key=key)
 
 
 class Borrowed:

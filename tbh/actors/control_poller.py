@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from tbh.actors.claimant import Claimant
 from tbh.actors.database_link import DatabaseLink
 from tbh.actors.identity import BotIdentity
 from tbh.actors.rows import utc_text
@@ -50,9 +51,10 @@ class _LookForKill(Timer):
 
 
 class ControlPollerActor(Actor):
-    """``tier_s`` is how often a heartbeat is asked for; the lease may make it more often.
+    """``tier_s`` is how often a heartbeat is asked for, ``jitter_s`` by how much it may come later, so that a fleet
+    does not beat as one; the lease may make it more often.
 
-    ``previous_boot_id`` names the boot that this state directory belonged to, so that a restart takes over at once.
+    ``previous_boot_ids`` name the boots that this state directory belonged to, so that a restart takes over at once.
     ``killed_locally`` tells whether an operator on this machine has killed the bot. Raises ``Fatal(75)`` when another
     runtime owns the bot and ``Fatal(77)`` when the token is refused, ``ValueError`` for a lease within its margin.
     """
@@ -68,9 +70,10 @@ class ControlPollerActor(Actor):
         tier_s: float,
         lease_s: float,
         margin_s: float,
-        previous_boot_id: str | None,
+        previous_boot_ids: tuple[str, ...],
         killed_locally: Callable[[], bool],
         environment_killed: bool,
+        jitter_s: float = 0.0,
     ) -> None:
         super().__init__(ctx)
         if not 0 <= margin_s < lease_s:
@@ -79,9 +82,10 @@ class ControlPollerActor(Actor):
         self._database = DatabaseLink(ctx, bot_name=identity.bot_name, boot_id=identity.boot_id)
         self._identity = identity
         self._beat_every_s = min(tier_s, (lease_s - margin_s) / BEATS_PER_LEASE)
+        self._jitter_s = min(jitter_s, self._beat_every_s)
         self._lease_s = lease_s
         self._margin_s = margin_s
-        self._previous_boot_id = previous_boot_id
+        self._claimant = Claimant(rpc, previous_boot_ids=previous_boot_ids, lease_s=lease_s, monotonic=ctx.monotonic)
         self._killed_locally = killed_locally
         self._environment_killed = environment_killed
         self._epoch: int | None = None
@@ -109,9 +113,7 @@ class ControlPollerActor(Actor):
 
     def _claim(self) -> bool:
         sent_s = self.ctx.monotonic()
-        lease = self._database.call(
-            lambda: self._rpc.claim(previous_boot_id=self._previous_boot_id, seen_renewals=None, lease_s=self._lease_s)
-        )
+        lease = self._database.call(self._claimant.attempt)
         if lease is None:
             return False
         self._epoch = lease.epoch
@@ -152,7 +154,10 @@ class ControlPollerActor(Actor):
                 self._refresh()
             self._tell_controls()
             self._acknowledge()
-        self.ctx.after(self._database.pause_s(self._beat_every_s), _Beat())
+        pause_s = self._database.pause_s(self._beat_every_s)
+        if self._jitter_s:
+            pause_s += self.ctx.rng.uniform(0.0, self._jitter_s)
+        self.ctx.after(pause_s, _Beat())
 
     def _beat(self) -> bool:
         sent_s = self.ctx.monotonic()
@@ -172,7 +177,6 @@ class ControlPollerActor(Actor):
     def _payload(self) -> dict[str, Any]:
         payload: dict[str, Any] = {
             "heartbeat_at": utc_text(self.ctx.now()),
-            "event": "heartbeat" if self._beats else "started",
             "exchange_sync_status": self._sync.value,
             "heartbeat_seq": self._beats + 1,
             "boot_id": self._identity.boot_id,
@@ -180,15 +184,20 @@ class ControlPollerActor(Actor):
             "version": self._identity.version,
             "polling_tier": self._identity.polling_tier,
             "symbol": self._identity.symbol,
-            "gate_reasons": list(self._gate),
+            "gate": list(self._gate),
         }
+        if not self._beats:
+            payload["event"] = "started"
         if self._position is not None:
             position = self._position.position
             payload["in_position"] = position is not None
             payload["position_qty"] = "0" if position is None else plain(position.qty)
-            payload["position_entry"] = None if position is None else plain(position.entry_price)
+            if position is not None:
+                payload["position_side"] = "long" if position.qty > 0 else "short"
+                payload["position_entry"] = plain(position.entry_price)
         if self._marked is not None:
-            for name in ("mark", "cash", "equity", "realised_pnl", "unrealised_pnl", "drawdown", "day_pnl"):
+            payload["mark_price"] = plain(self._marked.mark)
+            for name in ("cash", "equity", "realised_pnl", "unrealised_pnl", "drawdown", "day_pnl"):
                 payload[name] = plain(getattr(self._marked, name))
             payload["marked_at"] = utc_text(self._marked.at)
         return payload

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tbh.actors.rows import (
+    approved_row,
     closed_position_row,
+    cycle_row,
     dead_letter_row,
     fill_row,
     flattened_row,
@@ -33,7 +35,7 @@ from tbh.messages.account import (
 )
 from tbh.messages.base import Message, Timer, message
 from tbh.messages.journal import Journaled, MarkRelayed, Relayed, StoreFailed, StoreRecovered
-from tbh.messages.orders import Fill, Flattened, OrderChanged, OrderDrafted, Recorded
+from tbh.messages.orders import Fill, Flattened, OrderChanged, OrderDrafted, Purpose, Recorded
 from tbh.messages.strategy import DecisionRecorded, RecordDecision, Refused
 from tbh.messages.system import DeadLettered, Restarted
 from tbh.ports import Batch, DeadLetter, Fatal, Store, Unavailable
@@ -45,6 +47,9 @@ RETRY_MAX_S = 5.0
 
 ACCOUNT_SEQ = "account_seq"
 """Meta key: every account event up to this seq has been taken from the gateway."""
+
+PROPOSED = frozenset({Purpose.ENTRY, Purpose.PYRAMID, Purpose.EXIT})
+"""What a strategy proposes and risk decides on; every other order follows from a position or from an operator."""
 
 _RESYNC = "resync"
 
@@ -92,14 +97,18 @@ class JournalerActor(Actor):
     def on_decision(self, command: RecordDecision) -> None:
         answer = DecisionRecorded(decision_id=command.decision.decision_id)
         # To have decided nothing is worth no flush of its own: whatever changes the position later brings its own.
-        batch = Batch(decisions=[command.decision], flushed=bool(command.decision.proposals))
+        decision = command.decision
+        batch = Batch(decisions=[decision], outbox=[cycle_row(decision)], flushed=bool(decision.proposals))
         self._commit(command, batch, lambda: answer)
 
     @receive
     def on_drafted(self, command: OrderDrafted) -> None:
         order = command.order
         answer = Recorded(client_order_id=order.client_order_id, intent_id=order.intent_id)
-        self._commit(command, Batch(drafts=[draft(order, self.ctx.now())]), lambda: answer)
+        batch = Batch(drafts=[draft(order, self.ctx.now())])
+        if order.purpose in PROPOSED:
+            batch.outbox.append(approved_row(order))
+        self._commit(command, batch, lambda: answer)
 
     @receive
     def on_mark_relayed(self, command: MarkRelayed) -> None:

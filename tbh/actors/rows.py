@@ -13,8 +13,8 @@ from typing import Any
 
 from tbh.domain.money import plain
 from tbh.messages.account import Position, PositionSynced, SyncStatus, TradeClosed
-from tbh.messages.orders import Fill, Flattened, OrderChanged
-from tbh.messages.strategy import Refused
+from tbh.messages.orders import Fill, Flattened, Order, OrderChanged
+from tbh.messages.strategy import Decision, Refused
 from tbh.messages.system import DeadLettered
 
 Entry = tuple[str, Mapping[str, Any], str]
@@ -115,17 +115,46 @@ def closed_position_row(position: Position, seq: int) -> Entry:
     return "bot_runtime_upsert_position", {"p_payload": payload}, f"position:{position.position_id}:{seq}:closed"
 
 
+def approved_row(order: Order) -> Entry:
+    """``bot_runtime_record_decision`` of risk's consent: an order was drafted for the proposal, in one try or more."""
+    payload = {
+        "proposal_id": order.intent_id,
+        "strategy": order.strategy,
+        "symbol": order.symbol,
+        "bar_open": utc_text(order.bar_open),
+        "purpose": order.purpose.value,
+        "verdict": "approved",
+    }
+    return "bot_runtime_record_decision", {"p_payload": payload}, f"approved:{order.intent_id}"
+
+
 def refused_row(refused: Refused) -> Entry:
+    """``bot_runtime_record_decision`` of risk's refusal, with the rule that said no."""
     payload = {
         "proposal_id": refused.proposal_id,
         "strategy": refused.strategy,
         "symbol": refused.symbol,
         "bar_open": utc_text(refused.bar_open),
         "purpose": refused.purpose.value,
+        "verdict": "refused",
         "rule": refused.rule,
         "detail": refused.detail,
     }
-    return _event("refused", "info", payload, f"refused:{refused.proposal_id}")
+    return "bot_runtime_record_decision", {"p_payload": payload}, f"refused:{refused.proposal_id}"
+
+
+def cycle_row(decision: Decision) -> Entry:
+    """``bot_runtime_record_cycle``: a bar was decided, and what the strategy wished on it."""
+    wished = [f"{proposal.purpose.value} {proposal.side.value}" for proposal in decision.proposals]
+    payload = {
+        "strategy": decision.strategy,
+        "symbol": decision.symbol,
+        "bar_open": utc_text(decision.bar_open),
+        "proposals": len(wished),
+        "outcome": "proposed" if wished else "nothing",
+        "detail": ", ".join(wished),
+    }
+    return "bot_runtime_record_cycle", {"p_payload": payload}, f"cycle:{decision.decision_id}"
 
 
 def trade_row(closed: TradeClosed) -> Entry:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 from tbh.cli.demo_plan import plan_of
 from tbh.cli.demo_view import JsonView, Opening, PlainView, View
 from tbh.cli.parser import one_line
 from tbh.infra.statedir import StatePaths
-from tbh.plan import DemoPlan
-from tbh.session import DemoSession
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from tbh.plan import PaperPlan
+from tbh.session import PaperSession
+from tbh.stopping import Stop, stop_signals
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"tbh: warning: {one_line(gap_warning)}", file=sys.stderr)
     with stop_signals() as stop:
         resumed = StatePaths(plan.root).store.exists()
-        session = DemoSession.open(plan)
+        session = PaperSession.open(plan)
         args.log_dir = session.state.logs
         view = _view(args, watched=watched)
         exit_code = _watch(session, view, stop, opening_of(plan, session, resumed=resumed))
@@ -45,48 +39,7 @@ def run(args: argparse.Namespace) -> int:
     return exit_code
 
 
-class Stop:
-    """Whether a signal has asked for the end, and who is told of it."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._tell: Callable[[], None] | None = None
-
-    def tell(self, whom: Callable[[], None]) -> None:
-        """Call ``whom`` when a signal comes, or now when it has come already."""
-        self._tell = whom
-        if self.asked:
-            whom()
-
-    def ask(self) -> None:
-        self.asked = True
-        if self._tell is not None:
-            self._tell()
-
-
-@contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask for an ordered stop; a second SIGINT ends the process at once, as a kill would."""
-    stop = Stop()
-    former = {}
-
-    def asked(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-        stop.ask()
-
-    # Only the main thread may handle signals; a test that calls the command elsewhere goes without.
-    numbers = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ()
-    for number in numbers:
-        former[number] = signal.signal(number, asked)
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _watch(session: DemoSession, view: View, stop: Stop, opening: Opening) -> int:
+def _watch(session: PaperSession, view: View, stop: Stop, opening: Opening) -> int:
     """Start the session and show it until it is over. Whatever the view does, the session is closed in order."""
     try:
         stop.tell(session.request_stop)
@@ -100,7 +53,7 @@ def _watch(session: DemoSession, view: View, stop: Stop, opening: Opening) -> in
     return exit_code
 
 
-def opening_of(plan: DemoPlan, session: DemoSession, *, resumed: bool) -> Opening:
+def opening_of(plan: PaperPlan, session: PaperSession, *, resumed: bool) -> Opening:
     """What the views tell before the first bar."""
     return Opening(
         market=f"seed {plan.seed}" if plan.simulated else plan.candles.name,

@@ -12,7 +12,7 @@ from tbh.cli.parser import CommandError
 from tbh.cli.strategy import load_definition
 from tbh.infra.candles import CandleError, CandleFile, load_candles
 from tbh.infra.simmarket import simulated_market
-from tbh.plan import DemoPlan
+from tbh.plan import PaperPlan
 from tbh.strategies.definition import TIMEFRAMES, Definition, parse_definition
 
 SIMULATED_BARS = 1_500
@@ -25,7 +25,7 @@ RECORDED_SYMBOL = "BASE/QUOTE"
 """A candle file does not say what was traded, so neither do we until ``--symbol`` does."""
 
 
-def plan_of(args: argparse.Namespace, *, watched: bool) -> DemoPlan:
+def plan_of(args: argparse.Namespace, *, watched: bool) -> PaperPlan:
     """The plan, its folder made if it is a new one. ``watched``: somebody looks on, so that haste is of no use.
 
     CommandError (78) for a strategy, a candle file or a folder that can't be used.
@@ -35,7 +35,7 @@ def plan_of(args: argparse.Namespace, *, watched: bool) -> DemoPlan:
     if args.strategy is None:
         definition = _at_timeframe_of(candles, definition)
     simulated = args.candles is None
-    return DemoPlan(
+    return PaperPlan(
         candles=candles,
         simulated=simulated,
         definition=definition,

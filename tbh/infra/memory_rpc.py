@@ -28,7 +28,7 @@ from typing import Any
 
 from tbh.infra.codec import json_text
 from tbh.infra.memory_tables import MemoryTables, as_json
-from tbh.ports import Controls, Failure, Lease, OutboxEntry, Rejected, SyncResult, Unknown
+from tbh.ports import Controls, Failure, Lease, LeaseHeld, OutboxEntry, Rejected, SyncResult, Unknown
 
 ENTRIES_MAX = 200
 BATCH_BYTES_MAX = 256_000
@@ -94,16 +94,21 @@ class MemoryRpc:
             raise Unknown("reply_lost", detail=name)
 
     def claim(self, *, previous_boot_id: str | None, seen_renewals: int | None, lease_s: float) -> Lease:
-        """Take the lease: free, expired (and not renewed since ``seen_renewals``), or held by ``previous_boot_id``.
+        """Take the lease: free, expired and seen to stand at ``seen_renewals``, or held by ``previous_boot_id``.
 
-        A repeat by the holder renews it under the same epoch. ``Rejected('lease_held')`` otherwise.
+        A repeat by the holder renews it under the same epoch. ``LeaseHeld`` otherwise.
         """
         with self._call("claim"):
             row, now_s = self.tables.lease, self.tables.monotonic()
             if row.holder != self.boot_id:
-                expired = now_s >= row.expires_at_s and seen_renewals in (None, row.renewals)
+                expired = now_s >= row.expires_at_s and seen_renewals == row.renewals
                 if row.holder is not None and row.holder != previous_boot_id and not expired:
-                    raise Rejected("lease_held", detail=f"by another boot, renewals {row.renewals}")
+                    raise LeaseHeld(
+                        boot_id=row.holder,
+                        renewals=row.renewals,
+                        lease_s=row.lease_s,
+                        expires_in_s=row.expires_at_s - now_s,
+                    )
                 row.holder = self.boot_id
                 row.epoch += 1
             row.lease_s = lease_s
@@ -149,6 +154,9 @@ class MemoryRpc:
                 raise Rejected("payload_invalid", detail=f"controls have no version {version}")
             if version not in self.tables.acknowledged:
                 self.tables.acknowledged.append(version)
+            flatten_version = self.tables.controls.flatten_version
+            if flatten_version is not None and version >= flatten_version:
+                self.tables.controls = replace(self.tables.controls, flatten_version=None)
 
     def sync(self, *, store_id: str, first_seq: int, entries: Sequence[OutboxEntry]) -> SyncResult:
         """Apply what is new, each entry by itself. Facts are taken from any boot, fenced or not.

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tbh.domain.money import dec
 from tbh.domain.order import TERMINAL
@@ -19,8 +19,10 @@ from tbh.messages.orders import OrderStatus, Purpose
 from tbh.ports import Controls, Rejected
 
 Row = dict[str, Any]
+_Key = TypeVar("_Key", str, tuple[str, str])
 
 TRADE_EVENTS = frozenset(purpose.value for purpose in Purpose)
+CHANNELS = frozenset({"email", "slack", "sms", "pagerduty", "webhook"})
 EVENT_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 # A row may move up in this order and never down. UNKNOWN stands below ACCEPTED: silence after an acceptance is news to
@@ -59,8 +61,11 @@ class MemoryTables:
     trades: dict[str, Row] = field(default_factory=dict)
     fills: dict[str, Row] = field(default_factory=dict)
     positions: dict[tuple[str, str], Row] = field(default_factory=dict)
+    decisions: dict[str, Row] = field(default_factory=dict)
+    cycles: dict[tuple[str, str], Row] = field(default_factory=dict)
     events: dict[str, Row] = field(default_factory=dict)
     notifications: dict[str, Row] = field(default_factory=dict)
+    queue: dict[tuple[str, str], Row] = field(default_factory=dict)
     health: Row = field(default_factory=dict)
     state: Row = field(default_factory=dict)
     heartbeats: int = 0
@@ -158,6 +163,22 @@ def _upsert_position(tables: MemoryTables, args: Row) -> None:
         tables.positions[symbol, strategy] = merged(standing, payload)
 
 
+def _record_decision(tables: MemoryTables, args: Row) -> None:
+    payload = _object(args, "p_payload")
+    for name in ("strategy", "symbol", "bar_open", "purpose"):
+        _text(payload, name)
+    verdict = _text(payload, "verdict")
+    if verdict not in ("approved", "refused"):
+        raise Rejected("payload_invalid", detail=f"verdict {verdict!r:.40}")
+    _keep_once(tables.decisions, f"{_text(payload, 'proposal_id')}:{verdict}", payload)
+
+
+def _record_cycle(tables: MemoryTables, args: Row) -> None:
+    payload = _object(args, "p_payload")
+    _text(payload, "symbol")
+    tables.cycles.setdefault((_text(payload, "strategy"), _text(payload, "bar_open")), payload)
+
+
 def _write_event(tables: MemoryTables, args: Row) -> None:
     level = _text(args, "p_level")
     if level not in EVENT_LEVELS:
@@ -167,15 +188,21 @@ def _write_event(tables: MemoryTables, args: Row) -> None:
 
 
 def _notify(tables: MemoryTables, args: Row) -> None:
-    row = {"channel": _text(args, "p_channel"), "payload": _object(args, "p_payload")}
-    _keep_once(tables.notifications, _text(args, "p_key"), row)
+    channel, key = _text(args, "p_channel"), _text(args, "p_key")
+    row = {"channel": channel, "payload": _object(args, "p_payload")}
+    if channel == "in_app":
+        _keep_once(tables.notifications, key, row)
+    elif channel in CHANNELS:
+        _keep_once(tables.queue, (channel, key), row)
+    else:
+        raise Rejected("payload_invalid", detail=f"p_channel {channel!r:.40}")
 
 
 def _upsert_health(tables: MemoryTables, args: Row) -> None:
     tables.health = merged(tables.health, _object(args, "p_patch"))
 
 
-def _keep_once(rows: dict[str, Row], key: str, row: Row) -> None:
+def _keep_once(rows: dict[_Key, Row], key: _Key, row: Row) -> None:
     if rows.setdefault(key, row) != row:
         raise Rejected("key_conflict", detail=f"{key} is known with another payload")
 
@@ -207,6 +234,8 @@ def _amount(args: Row, name: str, *, default: str | None = None) -> Any:
 FUNCTIONS: dict[str, Callable[[MemoryTables, Row], None]] = {
     "bot_runtime_upsert_trade": _upsert_trade,
     "bot_runtime_record_fill": _record_fill,
+    "bot_runtime_record_decision": _record_decision,
+    "bot_runtime_record_cycle": _record_cycle,
     "bot_runtime_upsert_position": _upsert_position,
     "bot_runtime_write_event": _write_event,
     "bot_runtime_notify": _notify,

@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     kill_switch: Switch = False
     live_trading: Switch = False
     live_trading_ack: Text = ""
+    tbh_lease_s: float | None = Field(default=None, ge=0.5, le=600, allow_inf_nan=False)
     tbh_operator_token: Annotated[None, BeforeValidator(_absent)] = None
 
     @property
@@ -167,6 +168,11 @@ class Settings(BaseSettings):
             "KILL_SWITCH is on": self.kill_switch,
         }
         return tuple(reason for reason, held in holds.items() if held)
+
+    def gate_flags(self) -> tuple[str, ...]:
+        """The gate reasons that the environment sets for the whole session."""
+        flags = {"dry_run": self.dry_run, "observe_only": self.safe_mode, "kill_switch": self.kill_switch}
+        return tuple(word for word, on in flags.items() if on)
 
     @classmethod
     def settings_customise_sources(

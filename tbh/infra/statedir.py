@@ -28,9 +28,14 @@ class StatePaths:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root).absolute()
         self.store = self.root / "store.sqlite"
+        self.token = self.root / "token.sealed"
+        self.opened = self.root / "opened"
+        self.context = self.root / "context.sealed"
+        self.database = self.root / "database"
         self.paper = self.root / "paper.sqlite"
         self.events = self.root / "events.jsonl"
         self.logs = self.root / "logs"
+        self.log_file = self.logs / "tradebothub.log"
         self.status = self.root / "status.json"
         self.lock = self.root / "lock"
         self.boots = self.root / "boots.json"

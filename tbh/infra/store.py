@@ -24,52 +24,20 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 
-from tbh.domain.order import TERMINAL
-from tbh.infra.codec import CodecError, encode, epoch_us
+from tbh.infra.codec import epoch_us
 from tbh.infra.store_reader import SqliteReader, connect, failure, opening_failure, stored_version
+from tbh.infra.store_rows import row_statements
 from tbh.infra.store_schema import (
-    DEAD_LETTERS_MAX,
     MIGRATIONS,
     VERSION,
     entry_text,
     not_storable,
     relayed_beyond_recorded,
 )
-from tbh.messages.orders import OrderState
-from tbh.messages.strategy import Decision
 from tbh.ports import Batch, Fatal, Unavailable
 
 QUICK_CHECK_BYTES_MAX = 64 << 20
 """A larger file is not checked page by page on opening: this much takes 35 ms from memory, but seconds from a disk."""
-
-_Statement = tuple[str, tuple[object, ...]]
-
-_ORDER_COLUMNS = "(client_order_id, intent_id, status, terminal, version, body) VALUES (?, ?, ?, ?, ?, ?)"
-_WRITE_DRAFT = f"INSERT INTO orders {_ORDER_COLUMNS} ON CONFLICT (client_order_id) DO NOTHING"
-_WRITE_ORDER = (
-    f"INSERT INTO orders {_ORDER_COLUMNS} ON CONFLICT (client_order_id) DO UPDATE SET status = excluded.status, "
-    "terminal = excluded.terminal, version = excluded.version, body = excluded.body "
-    "WHERE excluded.version > orders.version"
-)
-_WRITE_DECISION = (
-    "INSERT INTO decisions (strategy, bar_open_us, decision_id, body) SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS "
-    "(SELECT 1 FROM empty_decisions WHERE strategy = ?1 AND bar_open_us = ?2) "
-    "ON CONFLICT (strategy, bar_open_us) DO NOTHING"
-)
-_WRITE_EMPTY_DECISION = (
-    "INSERT INTO empty_decisions (strategy, bar_open_us, body) SELECT ?1, ?2, ?3 WHERE NOT EXISTS "
-    "(SELECT 1 FROM decisions WHERE strategy = ?1 AND bar_open_us = ?2) "
-    "ON CONFLICT (strategy) DO UPDATE SET bar_open_us = excluded.bar_open_us, body = excluded.body "
-    "WHERE excluded.bar_open_us > empty_decisions.bar_open_us"
-)
-_WRITE_POSITION = (
-    "INSERT INTO positions (symbol, seq, body) VALUES (?, ?, ?) ON CONFLICT (symbol) DO UPDATE "
-    "SET seq = excluded.seq, body = excluded.body WHERE excluded.seq > positions.seq"
-)
-_WRITE_DEAD_LETTER = (
-    "INSERT INTO dead_letters (actor, seq, message_type, payload, reason, at_us) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (actor, seq, at_us) DO NOTHING"
-)
 
 
 def _now() -> datetime:
@@ -90,6 +58,7 @@ class SqliteStore(SqliteReader):
         self._flushing = True
         self._readers: list[SqliteReader] = []
         self._last_seq = 0
+        self._flushed_seq = 0
 
     @classmethod
     def open(
@@ -144,7 +113,7 @@ class SqliteStore(SqliteReader):
         """
         if not batch:
             return self._last_seq
-        statements = _row_statements(batch)
+        statements = row_statements(batch)
         entries = [(fn, entry_text(fn, args, key), key) for fn, args, key in batch.outbox]
         with self._writing:
             connection = self._writable()
@@ -169,7 +138,24 @@ class SqliteStore(SqliteReader):
                 self._abandon(connection)
                 raise
             self._last_seq = last_seq
+            if batch.flushed:
+                self._flushed_seq = last_seq
             return last_seq
+
+    def _flush(self) -> int:
+        """See that every entry of the outbox is on the disk; the last one's number. ``Unavailable`` if that fails."""
+        last_seq = self._last_seq
+        if last_seq > self._flushed_seq:
+            try:
+                log = os.open(f"{self._path}-wal", os.O_RDONLY)
+                try:
+                    os.fsync(log)
+                finally:
+                    os.close(log)
+            except OSError as error:
+                raise Unavailable("broken", detail=f"{self._path}: {error.strerror}") from error
+            self._flushed_seq = max(self._flushed_seq, last_seq)
+        return last_seq
 
     def _writable(self) -> sqlite3.Connection:
         # SQLite would go on writing to a file that was deleted under it, and every commit would be lost in the end.
@@ -222,7 +208,7 @@ class SqliteStore(SqliteReader):
 
     def reader(self) -> SqliteReader:
         """A reader with connections of its own; the store closes those too when it closes."""
-        reader = SqliteReader(self._path, busy_timeout_s=self._busy_timeout_s)
+        reader = SqliteReader(self._path, busy_timeout_s=self._busy_timeout_s, flushed=self._flush)
         self._readers.append(reader)
         return reader
 
@@ -235,53 +221,6 @@ class SqliteStore(SqliteReader):
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-
-
-def _row_statements(batch: Batch) -> list[_Statement]:
-    """Every row of the batch as a statement, before the transaction begins: a value without a text form ends here."""
-    try:
-        made = [_decision_statement(decision) for decision in batch.decisions]
-        made += [(_WRITE_DRAFT, _order_values(state)) for state in batch.drafts]
-        made += [(_WRITE_ORDER, _order_values(state)) for state in batch.orders]
-        made += [
-            (
-                "INSERT INTO fills (trade_id, seq, body) VALUES (?, ?, ?) ON CONFLICT (trade_id) DO NOTHING",
-                (fill.trade_id, fill.seq, encode(fill)),
-            )
-            for fill in batch.fills
-        ]
-        made += [
-            (_WRITE_POSITION, (symbol, seq, None if position is None else encode(position)))
-            for symbol, position, seq in batch.positions
-        ]
-        made += [("INSERT OR REPLACE INTO actions VALUES (?, ?, ?)", action) for action in batch.actions]
-        made += [
-            (
-                _WRITE_DEAD_LETTER,
-                (letter.actor, letter.seq, letter.message_type, letter.payload, letter.reason, epoch_us(letter.at)),
-            )
-            for letter in batch.dead_letters
-        ]
-        if batch.dead_letters:
-            trim = "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?"
-            made.append((trim, (DEAD_LETTERS_MAX,)))
-        made += [("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair) for pair in batch.meta.items()]
-    except CodecError as error:
-        raise not_storable("a row", error) from error
-    return made
-
-
-def _decision_statement(decision: Decision) -> _Statement:
-    at = epoch_us(decision.bar_open)
-    if decision.proposals:
-        return _WRITE_DECISION, (decision.strategy, at, decision.decision_id, encode(decision))
-    return _WRITE_EMPTY_DECISION, (decision.strategy, at, encode(decision))
-
-
-def _order_values(state: OrderState) -> tuple[object, ...]:
-    order = state.order
-    terminal = state.status in TERMINAL
-    return order.client_order_id, order.intent_id, state.status.value, terminal, state.version, encode(state)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from tbh.ports import DeadLetter, Failure, Fatal, OutboxEntry, StoreCounts, Unav
 
 _T = TypeVar("_T")
 
+_SEQ_MAX = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Linux reports a full disk as ENOSPC, which SQLite calls FULL; a quota or a file size limit comes out as a write error.
@@ -92,11 +93,13 @@ def stored_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 class SqliteReader:
-    """Implements ``tbh.ports.StoreReader`` over the file of a ``SqliteStore``."""
+    """Implements ``tbh.ports.StoreReader`` over the file of a ``SqliteStore``. ``flushed`` sees that the outbox is on
+    the disk and tells up to which entry; None where nobody writes."""
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 1.0) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = 1.0, flushed: Callable[[], int] | None = None) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
+        self._flushed = flushed or (lambda: _SEQ_MAX)
         self._own = threading.local()
         self._opened: list[sqlite3.Connection] = []
 
@@ -173,8 +176,10 @@ class SqliteReader:
         return {symbol: self._value(Position, body, f"position {symbol}") for symbol, body in rows}
 
     def outbox(self, after: int, *, limit: int, max_bytes: int) -> Sequence[OutboxEntry]:
-        """Entries with ``seq > after``, rising; the first one is given even when it alone exceeds ``max_bytes``."""
-        rows = self._select("SELECT seq, fn, args, key FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+        """Entries with ``seq > after``, rising; the first one is given even when it alone exceeds ``max_bytes``. All
+        of them are on the disk: ``Unavailable`` when that can't be seen to."""
+        sql = "SELECT seq, fn, args, key FROM outbox WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        rows = self._select(sql, after, self._flushed(), limit)
         taken: list[OutboxEntry] = []
         left = max_bytes
         for seq, fn, args, key in rows:

@@ -77,7 +77,7 @@ class Bench:
             ControlPollerActor,
             lambda ctx: ControlPollerActor(
                 ctx, rpc=self.rpc, identity=IDENTITY, tier_s=tier_s, lease_s=30, margin_s=5,
-                previous_boot_id=previous, killed_locally=lambda: self.killed, environment_killed=False,
+                previous_boot_ids=() if previous is None else (previous,), killed_locally=lambda: self.killed, environment_killed=False,
             ),
             name="control_poller",
         )  # fmt: skip
@@ -108,14 +108,30 @@ class TestStart:
         assert bench.rpc.tables.state["event"] == "started"
         assert bench.take(HeartbeatSent) == [HeartbeatSent(beat=1, latency_ms=0.0)]
 
-    def test_a_bot_that_another_runtime_holds_does_not_start(self) -> None:
+    def test_a_bot_whose_other_runtime_lives_gives_way(self) -> None:
+        rivals: list[MemoryRpc] = []
+
+        def held(rpc: MemoryRpc) -> None:
+            rivals.append(rpc.connect("boot-0"))
+            rivals[0].claim(previous_boot_id=None, seen_renewals=None, lease_s=30)
+
+        bench = Bench(prepare=held)
+        assert [type(sent) for sent in bench.take(LeaseLapsed, LeaseRenewed)] == [LeaseLapsed]
+        rivals[0].heartbeat({})
+        bench.probe.advance(10)
+        assert bench.probe.escalation is not None
+        assert bench.probe.escalation[2] == 75
+        assert "another runtime owns the bot" in bench.probe.escalation[1]
+
+    def test_a_bot_whose_other_runtime_is_silent_is_taken_after_one_lease(self) -> None:
         def held(rpc: MemoryRpc) -> None:
             rpc.connect("boot-0").claim(previous_boot_id=None, seen_renewals=None, lease_s=30)
 
         bench = Bench(prepare=held)
-        assert bench.probe.escalation is not None
-        assert bench.probe.escalation[2] == 75
-        assert "another runtime owns the bot" in bench.probe.escalation[1]
+        bench.probe.advance(29)
+        assert bench.take(LeaseRenewed) == []
+        bench.probe.advance(11)
+        assert bench.take(LeaseRenewed)[0].epoch == 2
 
     def test_a_restart_on_the_same_state_takes_over_from_its_former_boot(self) -> None:
         def held(rpc: MemoryRpc) -> None:
@@ -148,7 +164,7 @@ class TestStart:
         with pytest.raises(ValueError, match="longer than its margin"):
             ControlPollerActor(
                 bench.probe.cell.context or pytest.fail("no context"), rpc=bench.rpc, identity=IDENTITY, tier_s=5,
-                lease_s=5, margin_s=5, previous_boot_id=None, killed_locally=lambda: False, environment_killed=False,
+                lease_s=5, margin_s=5, previous_boot_ids=(), killed_locally=lambda: False, environment_killed=False,
             )  # fmt: skip
 
 
@@ -315,9 +331,9 @@ class TestHeartbeat:
         bench.probe.advance(0)
         state = bench.rpc.tables.state
         assert state["heartbeat_at"] == "2026-01-01T00:00:00Z"
-        assert (state["exchange_sync_status"], state["equity"], state["mark"]) == ("ok", "1000.5", "101")
+        assert (state["exchange_sync_status"], state["equity"], state["mark_price"]) == ("ok", "1000.5", "101")
         assert (state["in_position"], state["position_qty"]) == (True, "0.5")
-        assert state["gate_reasons"] == ["paused"]
+        assert state["gate"] == ["paused"]
 
     def test_nothing_is_claimed_that_was_never_told(self, bench: Bench) -> None:
         bench.probe.advance(0)

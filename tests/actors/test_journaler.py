@@ -122,7 +122,7 @@ def outbox(store: MemoryStore) -> list[tuple[str, Any]]:
 class TestAnswers:
     def test_a_draft_is_answered_once_it_is_on_disk(self, probe: Probe, store: MemoryStore) -> None:
         probe.tell(DRAFT)
-        assert probe.take() == [Recorded(client_order_id="c1", intent_id="entry|0|d1")]
+        assert probe.take() == [Recorded(client_order_id="c1", intent_id="entry|0|d1"), Journaled(last_seq=1)]
         state = store.order("c1")
         assert state is not None
         assert state.status is OrderStatus.DRAFTED
@@ -132,10 +132,18 @@ class TestAnswers:
         assert len(probe.take(Recorded)) == 2
         assert store.order("c1") == CHANGED.state
 
-    def test_an_empty_decision_is_answered_and_leaves_the_outbox_alone(self, probe: Probe, store: MemoryStore) -> None:
+    def test_an_empty_decision_is_answered_and_traced(self, probe: Probe, store: MemoryStore) -> None:
         probe.tell(DECISION)
-        assert probe.take() == [DecisionRecorded(decision_id="d1")]
+        assert probe.take() == [DecisionRecorded(decision_id="d1"), Journaled(last_seq=1)]
         assert store.decision("s", EPOCH) == DECISION.decision
+        ((fn, args),) = outbox(store)
+        assert fn == "bot_runtime_record_cycle"
+        assert args["p_payload"]["outcome"] == "nothing"
+
+    def test_only_what_a_strategy_proposed_is_traced_as_approved(self, probe: Probe, store: MemoryStore) -> None:
+        probe.tell(DRAFT, OrderDrafted(order=replace(DRAFT.order, client_order_id="c9", purpose=Purpose.STOP)))
+        verdicts = [args["p_payload"]["verdict"] for fn, args in outbox(store) if fn.endswith("decision")]
+        assert verdicts == ["approved"]
 
     def test_what_is_relayed_is_answered_with_what_remains(self, probe: Probe, store: MemoryStore) -> None:
         probe.tell(CHANGED, fill(), REFUSED)
@@ -171,7 +179,9 @@ class TestOutbox:
         assert rpc.tables.fills["t4"]["price"] == "100"
         assert rpc.tables.positions["BTC/USDT", "s"]["status"] == "closed"
         kinds = {row["kind"] for row in rpc.tables.events.values()}
-        assert kinds == {"refused", "trade_closed", "flattened", "dead_letter", "position_sync"}
+        assert {row["verdict"] for row in rpc.tables.decisions.values()} == {"approved", "refused"}
+        assert len(rpc.tables.cycles) == 1
+        assert kinds == {"trade_closed", "flattened", "dead_letter", "position_sync"}
 
     def test_a_close_names_the_position_that_closed_even_after_a_restart(
         self, probe: Probe, store: MemoryStore
@@ -248,7 +258,7 @@ class TestStoreFailure:
         probe.tell(DRAFT, CHANGED, fill())
         assert probe.take() == [StoreFailed(reason="disk_full", detail="disk_full: scripted")]
         probe.advance(10)
-        assert [type(sent) for sent in probe.take()] == [StoreRecovered, Recorded, Journaled, Journaled]
+        assert [type(sent) for sent in probe.take()] == [StoreRecovered, Recorded, *[Journaled] * 3]
         assert store.order("c1") == CHANGED.state
 
     def test_what_comes_meanwhile_waits_its_turn(self, probe: Probe, store: MemoryStore) -> None:

@@ -13,17 +13,17 @@ from tbh.cli.arguments import build_parser
 from tbh.cli.demo_plan import plan_of
 
 if TYPE_CHECKING:
-    from tbh.plan import DemoPlan
+    from tbh.plan import PaperPlan
     from tests.cli.conftest import Rows
 
-Plan = Callable[..., "DemoPlan"]
+Plan = Callable[..., "PaperPlan"]
 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def make(*arguments: object, watched: bool = False) -> DemoPlan:
+    def make(*arguments: object, watched: bool = False) -> PaperPlan:
         return plan_of(build_parser().parse_args(["demo", *map(str, arguments)]), watched=watched)
 
     return make

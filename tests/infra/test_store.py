@@ -360,7 +360,7 @@ def test_empty_decisions_do_not_grow_the_file(path: Path) -> None:
 
 
 def test_dead_letters_have_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tbh.infra.store.DEAD_LETTERS_MAX", 3)
+    monkeypatch.setattr("tbh.infra.store_rows.DEAD_LETTERS_MAX", 3)
     store = SqliteStore.open(path)
     letters = [DeadLetter(actor="a", seq=n, message_type="Bar", payload="", reason="", at=T0) for n in range(5)]
     for letter in letters:

@@ -12,9 +12,9 @@ import pytest
 
 from tbh.actors.supervisor import PositionPolicy
 from tbh.infra.simmarket import simulated_market
-from tbh.plan import DemoPlan
+from tbh.plan import PaperPlan
 from tbh.runtime.cell import Intercept
-from tbh.session import DemoSession
+from tbh.session import PaperSession
 from tbh.strategies.definition import parse_definition
 
 DEFINITION = {
@@ -38,10 +38,10 @@ DEFINITION = {
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Callable[..., DemoPlan]:
+def plan(tmp_path: Path) -> Callable[..., PaperPlan]:
     """Makes the plan of a small replay that enters, exits, reverses, and is stopped both ways."""
 
-    def make(name: str = "state", *, bars: int = 90, **changes: Any) -> DemoPlan:
+    def make(name: str = "state", *, bars: int = 90, **changes: Any) -> PaperPlan:
         settings: dict[str, Any] = {
             "candles": simulated_market(8, bars),
             "simulated": True,
@@ -55,7 +55,7 @@ def plan(tmp_path: Path) -> Callable[..., DemoPlan]:
             "host": "simulator",
             "policy": PositionPolicy.PROTECT,
         }
-        return DemoPlan(**(settings | changes))
+        return PaperPlan(**(settings | changes))
 
     return make
 
@@ -64,8 +64,8 @@ def plan(tmp_path: Path) -> Callable[..., DemoPlan]:
 def replay() -> Callable[..., dict[str, Any]]:
     """Runs a plan to its end (or its escalation) and gives the result."""
 
-    def run(plan: DemoPlan, *, intercept: Intercept | None = None, within_s: float = 60.0) -> dict[str, Any]:
-        session = DemoSession.open(plan, intercept=intercept)
+    def run(plan: PaperPlan, *, intercept: Intercept | None = None, within_s: float = 60.0) -> dict[str, Any]:
+        session = PaperSession.open(plan, intercept=intercept)
         try:
             session.start()
             assert session.wait(within_s), f"the replay stands at bar {session.snapshot().bar_index}"

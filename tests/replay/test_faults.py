@@ -14,7 +14,7 @@ from tbh.actors.supervisor import PositionPolicy
 from tbh.domain.ids import parse
 from tbh.infra.paper_account import read_account
 from tbh.messages.orders import Purpose
-from tbh.plan import DEMO_BOT, DemoPlan
+from tbh.plan import DEMO_BOT, PaperPlan
 from tbh.runtime.mailbox import Envelope
 
 ACTORS = (
@@ -22,7 +22,7 @@ ACTORS = (
     *("position_syncer", "order_manager", "risk", "strategy", "feed", "control_poller"),
 )
 
-Plan = Callable[..., DemoPlan]
+Plan = Callable[..., PaperPlan]
 Replay = Callable[..., dict[str, Any]]
 
 

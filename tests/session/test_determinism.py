@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tbh.infra.simmarket import simulated_market
-from tbh.plan import DemoPlan
-from tbh.session import DemoSession
+from tbh.plan import PaperPlan
+from tbh.session import PaperSession
 from tbh.strategies.definition import parse_definition
 
 BARS = 150
@@ -43,7 +43,7 @@ DEFINITION = {
 def played(host: str, *, seed: int = 7, bars_per_s: float | None = None) -> dict[str, Any]:
     """What a replay comes to, and on the simulator the digest of all deliveries."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = DemoPlan(
+        plan = PaperPlan(
             candles=simulated_market(8, BARS),
             simulated=True,
             definition=parse_definition(DEFINITION),
@@ -55,11 +55,11 @@ def played(host: str, *, seed: int = 7, bars_per_s: float | None = None) -> dict
             root=Path(folder) / "state",
             host=host,
         )
-        session = DemoSession.open(plan)
+        session = PaperSession.open(plan)
         try:
             session.start()
             assert session.wait(60)
-            digest = session._host.digest if host == "simulator" else ""
+            digest = session.host.digest if host == "simulator" else ""
         finally:
             session.close()
         result = session.result()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbh.lockstep import BACKLOG_MAX, LockStep
+from tbh.lockstep import BACKLOG_MAX, BarsPerSecond, LockStep, OpenSince, at_once
 from tbh.messages.base import Message
 from tbh.messages.market import Advance
 from tbh.messages.system import Stop
@@ -48,7 +49,7 @@ def turns(host: Host) -> list[int]:
 
 
 def lockstep(market: Market, host: Host, *, bars_per_s: float | None = None) -> LockStep:
-    step = LockStep(market, bars_per_s=bars_per_s)
+    step = LockStep(market, pace=at_once if bars_per_s is None else BarsPerSecond(bars_per_s))
     step.host = host
     return step
 
@@ -136,8 +137,26 @@ def test_only_a_background_backlog_pauses_the_market(background: bool, released:
 
 def test_trading_begins_with_the_first_release() -> None:
     begun: list[bool] = []
-    step = LockStep(Market(9), bars_per_s=None, on_first=lambda: begun.append(True))
+    step = LockStep(Market(9), pace=at_once, on_first=lambda: begun.append(True))
     step.host = Host()
     step.settled()
     step.settled()
     assert begun == [True]
+
+
+def test_a_market_that_runs_by_itself_is_due_by_the_clock_on_the_wall() -> None:
+    opened_at = datetime.now(UTC) - timedelta(seconds=100)
+    pace = OpenSince(opened_at, 2.0)
+    assert pace(150) < 0
+    assert 49 < pace(299) <= 50
+
+
+def test_a_number_of_bars_ends_it() -> None:
+    market, host = Market(9), Host()
+    step = LockStep(market, pace=at_once, bars_max=2)
+    step.host = host
+    for _ in range(5):
+        step.settled()
+        market.position += 1
+    assert step.ended.is_set()
+    assert turns(host) == [1, 2]

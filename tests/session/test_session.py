@@ -12,18 +12,18 @@ import pytest
 
 from tbh.cli.default_strategy import DEFAULT_STRATEGY
 from tbh.infra.simmarket import simulated_market
-from tbh.plan import DemoPlan
+from tbh.plan import PaperPlan
 from tbh.ports import Fatal
 from tbh.runtime.mailbox import Envelope
-from tbh.session import DemoSession
+from tbh.session import PaperSession
 from tbh.strategies.definition import parse_definition
 
-Plan = Callable[..., DemoPlan]
+Plan = Callable[..., PaperPlan]
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    def make(*, seed: int = 1, bars: int = 60, **changes: Any) -> DemoPlan:
+    def make(*, seed: int = 1, bars: int = 60, **changes: Any) -> PaperPlan:
         settings: dict[str, Any] = {
             "candles": simulated_market(seed, bars),
             "simulated": True,
@@ -35,13 +35,13 @@ def plan(tmp_path: Path) -> Plan:
             "seed": seed,
             "root": tmp_path / "state",
         }
-        return DemoPlan(**(settings | changes))
+        return PaperPlan(**(settings | changes))
 
     return make
 
 
-def run(plan: DemoPlan, **arguments: Any) -> dict[str, Any]:
-    session = DemoSession.open(plan, **arguments)
+def run(plan: PaperPlan, **arguments: Any) -> dict[str, Any]:
+    session = PaperSession.open(plan, **arguments)
     session.start()
     assert session.wait(30)
     session.close()
@@ -57,7 +57,7 @@ def test_a_longer_recording_of_the_same_market_goes_on(plan: Plan) -> None:
 def test_another_market_on_the_same_state_is_refused(plan: Plan, changes: dict[str, Any]) -> None:
     run(plan())
     with pytest.raises(Fatal, match=r"another market|same candles|paper_account_mismatch") as refusal:
-        DemoSession.open(plan(**changes))
+        PaperSession.open(plan(**changes))
     assert refusal.value.exit_code == 78
 
 
@@ -67,10 +67,10 @@ def test_the_market_stands_still_once_an_actor_has_escalated(plan: Plan, actor: 
 
     def broken(name: str, envelope: Envelope) -> None:
         if name == actor and type(envelope.message).__name__ == "Bar":
-            stood.append(session._feed.position)
+            stood.append(session.feed.position)
             raise RuntimeError("broken for good")
 
-    session = DemoSession.open(plan(), intercept=broken)
+    session = PaperSession.open(plan(), intercept=broken)
     session.start()
     if actor == "strategy":
         assert session.wait(30)
@@ -84,31 +84,31 @@ def test_the_market_stands_still_once_an_actor_has_escalated(plan: Plan, actor: 
 
 def test_a_disk_that_hangs_does_not_keep_the_process(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tbh.session.CLOSE_S", 0.05)
-    session = DemoSession.open(plan())
+    session = PaperSession.open(plan())
     session.start()
     assert session.wait(30)
     release = threading.Event()
-    close = session._exchange.close
+    close = session.exchange.close
 
     def hang() -> None:
         release.wait(30)
         close()
 
-    monkeypatch.setattr(session._exchange, "close", hang)
+    monkeypatch.setattr(session.exchange, "close", hang)
     assert session.close() == 0
     release.set()
 
 
 def test_a_tree_that_does_not_start_escalates(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = DemoSession.open(plan())
+    session = PaperSession.open(plan())
 
     def late() -> None:
         raise TimeoutError("gateway did not start within 10 s")
 
-    monkeypatch.setattr(session._host, "start", late)
+    monkeypatch.setattr(session.host, "start", late)
     session.start()
     assert session.wait(1)
-    monkeypatch.setattr(session._host, "halt", lambda _reason: None)
-    monkeypatch.setattr(session._host, "stop", list)
-    monkeypatch.setattr(session._host, "wait_drained", lambda _name, _timeout_s: True)
+    monkeypatch.setattr(session.host, "halt", lambda _reason: None)
+    monkeypatch.setattr(session.host, "stop", list)
+    monkeypatch.setattr(session.host, "wait_drained", lambda _name, _timeout_s: True)
     assert session.close() == 70
