@@ -1,4 +1,4 @@
-"""What a running paper bot costs: memory and processor time, sampled while it trades.
+"""What a running paper bot costs: memory and processor time, sampled while it trades with its database.
 
 ``floor_rss_mb`` is a bare interpreter with numpy and TA-Lib imported, measured in the same run.
 """
@@ -9,10 +9,13 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from bench._stack import running_stack, wait_until
+
+BARS_PER_S = 5.0
 
 HELP = "memory and processor time of a running paper bot, with a floor"
 
@@ -22,14 +25,12 @@ _IDLE = "import numpy, talib, sys; print('up', flush=True); sys.stdin.read()"
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Samples over some seconds of a bot that gets five bars a second."""
     seconds = 4.0 if args.quick else 12.0
-    with tempfile.TemporaryDirectory(prefix="tbh-bench-") as folder:
-        bot = subprocess.Popen(
-            [sys.executable, "-m", "tbh", "demo", "--bars", "5000", "--speed", "5", "--json", "--dir", folder],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    with running_stack() as stack:
+        made = stack.make_bot(exchange_options={"bars_per_second": BARS_PER_S})
+        state = stack.root / "state"
+        bot = stack.start_bot(made, state)
         try:
-            _wait_for(Path(folder, "events.jsonl"))
+            wait_until(lambda: _written(state / "events.jsonl"), within_s=30, what="the first event")
             before_s, started_s = _cpu_s(bot.pid), time.monotonic()
             samples = []
             while time.monotonic() - started_s < seconds:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             cpu_percent = 100 * (_cpu_s(bot.pid) - before_s) / (time.monotonic() - started_s)
         finally:
             bot.terminate()
-            bot.wait(10)
+            bot.communicate(timeout=20)
     floor = subprocess.Popen([sys.executable, "-c", _IDLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert floor.stdout is not None
     floor.stdout.readline()
@@ -50,17 +51,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "cpu_percent": round(cpu_percent, 2),
         "floor_rss_mb": round(floor_rss_mb, 1),
         "floor": "python, numpy and talib imported, nothing done",
-        "bars_per_s": 5,
+        "bars_per_s": BARS_PER_S,
         "samples": len(samples),
     }
 
 
-def _wait_for(path: Path) -> None:
-    deadline_s = time.monotonic() + 15
-    while not (path.exists() and path.stat().st_size):
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"{path} did not appear")
-        time.sleep(0.05)
+def _written(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _memory_mb(pid: int) -> tuple[float, float]:

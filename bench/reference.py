@@ -62,7 +62,7 @@ def replay(reference: dict[str, Any], folder: Path, *, host: str, bars: int | No
     """What `tbh demo` prints for one run (all of its bars, or the first ``bars``)."""
     account = reference["account"]
     command = [
-        *(sys.executable, "-m", "tbh", "demo", "--speed", "max", "--json"),
+        *(sys.executable, "-m", "tbh", "demo", "--database", "memory", "--speed", "max", "--json"),
         *("--candles", str(DATA / reference["data"]["file"])),
         *("--strategy", str(DEFINITIONS / f"{reference['id']}.json")),
         *("--cash", str(account["start_cash"]), "--fee", str(account["commission_ratio_per_side"])),

@@ -40,7 +40,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _replay(state: Path, bars: int, host: str) -> float:
-    command = [sys.executable, "-m", "tbh", "demo", "--bars", str(bars), "--speed", "max", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "tbh",
+        "demo",
+        "--database",
+        "memory",
+        "--bars",
+        str(bars),
+        "--speed",
+        "max",
+        "--json",
+    ]
     done = subprocess.run(
         [*command, "--host", host, "--dir", str(state)], check=True, stdout=subprocess.PIPE, text=True
     )

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 
-from tbh.infra.settings import load_settings
-from tbh.plan import DemoPlan
-from tbh.ports import Fatal
-from tbh.session import DemoSession
+from tbh.bot import RunOptions, run_bot
+from tbh.plan import PaperPlan
+from tbh.ports import Failure, Fatal
+from tbh.session import PaperSession
+from tbh.stopping import stop_signals
 
-__all__ = ["DemoPlan", "DemoSession", "main"]
+__all__ = ["PaperPlan", "PaperSession", "RunOptions", "main", "run"]
+
+EXIT_FAULT = 70
 
 
 def main() -> int:
-    """``python -m tbh.actors.main``: check the environment, then run the bot it describes; the exit code."""
-    try:
-        load_settings(os.environ)
-        raise Fatal(
-            "no_database_adapter",
-            exit_code=78,
-            detail="this version trades recorded or simulated markets only: run `tbh demo`",
-        )
-    except Fatal as fatal:
-        for line in str(fatal).splitlines():
-            print(f"tbh: {line}", file=sys.stderr)  # noqa: T201  # there is no log before there are settings
-        return fatal.exit_code
-    except Exception as fault:  # noqa: BLE001 - the last net: one line for people instead of a traceback
-        text = " ".join(f"{type(fault).__name__}: {fault}".split())
-        print(f"tbh: {text}; this is a mistake in TBH, please report it", file=sys.stderr)  # noqa: T201  # as above
-        return 70
+    """``python -m tbh.actors.main``: run the bot that the environment describes; the exit code (CONTRACTS §1)."""
+    return run(os.environ, RunOptions())
+
+
+def run(environ: Mapping[str, str], options: RunOptions, *, quiet: bool = False) -> int:
+    """The same with options. What keeps the bot from running is told in one line (one for each wrong name)."""
+    with stop_signals() as stop:
+        try:
+            return run_bot(environ, options, stop=stop, say=_keep_quiet if quiet else _say)
+        except Fatal as fatal:
+            for line in str(fatal).splitlines():
+                _complain(line)
+            return fatal.exit_code
+        except Failure as failure:
+            _complain(str(failure))
+        except Exception as fault:  # noqa: BLE001 - the last net: one line for people instead of a traceback
+            text = " ".join(f"{type(fault).__name__}: {fault}".split())
+            _complain(f"{text}; this is a mistake in TBH, please report it")
+    return EXIT_FAULT
+
+
+def _say(line: str) -> None:
+    print(f"tbh: {line}", flush=True)  # noqa: T201  # a container's log begins with what its process is
+
+
+def _keep_quiet(_line: str) -> None:
+    """stdout is for one JSON object."""
+
+
+def _complain(line: str) -> None:
+    print(f"tbh: {line}", file=sys.stderr)  # noqa: T201  # the line that an operator reads first

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 from tbh import __version__
 from tbh.actors.identity import BotIdentity
 from tbh.actors.supervisor import PositionPolicy
-from tbh.infra.candles import CandleFile
 from tbh.infra.store import SqliteStore
-from tbh.messages.market import Market
+from tbh.messages.market import Candle, Market
 from tbh.ports import Batch, Fatal, Store
 from tbh.strategies.definition import Definition
 
@@ -46,6 +47,19 @@ DEMO = Bot(bot_id=DEMO_BOT, name="demo")
 """The bot of every demo, so that its orders are its own after a restart too."""
 
 
+class Recording(Protocol):
+    """The bars of a market, oldest first, read one at a time. ``gaps`` lists where some are missing."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def timeframe_s(self) -> int: ...
+    @property
+    def gaps(self) -> Sequence[object]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Candle: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperPlan:
     """A session on the paper exchange: ``candles`` played to one strategy, with the bot's state under ``root``.
@@ -58,7 +72,7 @@ class PaperPlan:
     ``host`` is ``threads`` or ``simulator``.
     """
 
-    candles: CandleFile
+    candles: Recording
     simulated: bool
     definition: Definition
     symbol: str

@@ -65,8 +65,8 @@ class PaperSession:
         self._intercept = intercept
         self.state = state
         self.started_s = time.monotonic()
-        self._log: Log = logs.configure(state.log_file.parent, file_name=state.log_file.name)
-        opened.callback(logs.close, self._log)
+        self.log: Log = logs.configure(state.log_file.parent, file_name=state.log_file.name)
+        opened.callback(logs.close, self.log)
         self.market = paper_market(plan.symbol, plan.fee, price=plan.candles[0].open)
         self.clock = MarketClock()
         self.store = SqliteStore.open(state.store, clock=self.clock.now)
@@ -180,11 +180,11 @@ class PaperSession:
         return build_tree(parts)
 
     def _log_for(self, name: str) -> Log:
-        return self._log.bind(actor=name)  # type: ignore[attr-defined,no-any-return]  # structlog's bound logger
+        return self.log.bind(actor=name)  # type: ignore[attr-defined,no-any-return]  # structlog's bound logger
 
     def _trading(self) -> None:
         self.trading_after_s = process_age_s()
-        self._log.info("trading", after_s=self.trading_after_s, bar=self.feed.position)
+        self.log.info("trading", after_s=self.trading_after_s, bar=self.feed.position)
 
     # The life of a session
 
@@ -257,13 +257,13 @@ class PaperSession:
                 store=self.store,
                 host=self.host,
                 now=self.clock.now,
-                log=self._log,
+                log=self.log,
             )
             exit_code = supervisor.escalate(*self.host.escalation, run=within)
         left_behind = self.host.stop()
         if left_behind:
-            self._log.warning("actors_left_behind", actors=left_behind)
-        release_lease(self.rpc, exit_code, self._log)
+            self.log.warning("actors_left_behind", actors=left_behind)
+        release_lease(self.rpc, exit_code, self.log)
         self.exit_code = exit_code
         if not self._finish("report", self._conclude):
             exit_code = self.exit_code = exit_code or 70
@@ -272,7 +272,7 @@ class PaperSession:
         self._finish("events", self._events.close)
         status = {"phase": "CLOSED", "exit_code": exit_code, "bars": self.feed.position}
         self._finish("status", lambda: self.state.write_status(status))
-        logs.close(self._log)
+        logs.close(self.log)
         self.state.close()
         return exit_code
 
@@ -286,7 +286,7 @@ class PaperSession:
             within(CLOSE_S, act)
             return True
         except Exception as fault:  # noqa: BLE001 - whatever it was, the rest is still worth closing
-            self._log.error("not_finished", what=what, error=f"{type(fault).__name__}: {fault}")
+            self.log.error("not_finished", what=what, error=f"{type(fault).__name__}: {fault}")
             return False
 
     def snapshot(self) -> Snapshot:

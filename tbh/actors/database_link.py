@@ -18,6 +18,7 @@ from tbh.runtime.actor import Context
 BACKOFF_FIRST_S = 0.5
 EXIT_OWNED = 75
 EXIT_TOKEN = 77
+EXIT_CONFIGURATION = 78
 
 _OWNED_WORDS: Final = frozenset({"lease_held", "stale_epoch"})
 _TOKEN_WORDS: Final = frozenset({"runtime_token_invalid"})
@@ -44,11 +45,18 @@ class DatabaseLink:
     def call(self, call: Callable[[], _T]) -> _T | None:
         """The answer, or None after a failure that was told to whom it concerns.
 
-        Raises ``Fatal(75)`` when another runtime owns the bot, ``Fatal(77)`` when the token is refused.
+        Raises ``Fatal(75)`` when another runtime owns the bot, ``Fatal(77)`` when the token is refused. A service key
+        that is refused in mid-run (78) is told, and counts as a failure like any other.
         """
         try:
             answer = call()
         except Fatal as failure:
+            if failure.exit_code == EXIT_CONFIGURATION:
+                # A key or an address that was good at the start: the platform's affair, and no reason to leave a
+                # position. Entries end with the lease.
+                self._failures += 1
+                self._tell_refused(failure)
+                return None
             self._end(failure.exit_code, str(failure))
             raise
         except Rejected as refusal:
@@ -92,6 +100,9 @@ class DatabaseLink:
         if refusal.reason in _TOKEN_WORDS:
             self._end(EXIT_TOKEN, str(refusal))
             raise Fatal(refusal.reason, exit_code=EXIT_TOKEN, detail="issue a new one with `tbh token issue`")
+        self._tell_refused(refusal)
+
+    def _tell_refused(self, refusal: Failure) -> None:
         self._ctx.log.error("database_refused", reason=str(refusal))
         self._ctx.send(
             Notice(

@@ -102,8 +102,6 @@ class RelayActor(Actor):
         started_s = self.ctx.monotonic()
         try:
             result = self._rpc.sync(store_id=self._store_id, first_seq=entries[0].seq, entries=entries)
-        except Fatal:
-            raise
         except Rejected as refusal:
             self._on_refused_whole(entries, refusal)
         except Failure as failure:

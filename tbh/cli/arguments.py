@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from tbh import __version__
+from tbh.cli.local_arguments import add_database_commands
+from tbh.cli.operator_arguments import add_operator_commands
 from tbh.cli.parser import SEED_MAX, Parser, cash, fee_rate, path, share, speed, symbol, whole
+from tbh.cli.run_arguments import add_run_command
 
 BARS_MAX = 1_000_000
 
@@ -35,6 +38,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"tbh {__version__}")
     commands = _commands(parser)
     _add_demo(commands)
+    add_run_command(commands, add=_add)
+    add_database_commands(commands, group=_group, add=_add)
+    add_operator_commands(commands, group=_group, add=_add)
     _add(
         commands,
         "topology",
@@ -55,6 +61,12 @@ def _add_demo(commands: Any) -> None:
         run="demo:run",
         does="watch a bot trade recorded candles or a simulated market on paper",
         examples=_DEMO_EXAMPLES,
+    )
+    demo.add_argument(
+        "--database",
+        choices=("local", "memory"),
+        default="local",
+        help="the bot's database: a real one in the state folder, or none that lasts (default: %(default)s)",
     )
     demo.add_argument("--candles", metavar="FILE", type=path, help="recorded candles (default: a simulated market)")
     demo.add_argument(

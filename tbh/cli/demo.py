@@ -5,38 +5,68 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from tbh.cli.demo_plan import plan_of
 from tbh.cli.demo_view import JsonView, Opening, PlainView, View
 from tbh.cli.parser import one_line
-from tbh.infra.statedir import StatePaths
+from tbh.infra.statedir import StateDir, StatePaths
 from tbh.plan import PaperPlan
+from tbh.ports import Failure
 from tbh.session import PaperSession
 from tbh.stopping import Stop, stop_signals
+
+if TYPE_CHECKING:
+    from tbh.demo_database import DemoDatabase
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo to the end of the market, or until a signal asks it to stop; the session's exit code."""
     watched = sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb") and not args.json
-    plan = plan_of(args, watched=watched)
-    gap_warning = plan.candles.gap_warning()
-    if gap_warning is not None:
-        print(f"tbh: warning: {one_line(gap_warning)}", file=sys.stderr)
-    with stop_signals() as stop:
+    plan = plan_of(args, watched=watched, warn=_warn)
+    with stop_signals() as stop, ExitStack() as closing:
         resumed = StatePaths(plan.root).store.exists()
-        session = PaperSession.open(plan)
+        session, database = _open(plan, args, closing)
         args.log_dir = session.state.logs
         view = _view(args, watched=watched)
         exit_code = _watch(session, view, stop, opening_of(plan, session, resumed=resumed))
-    result = session.result()
-    if result:
-        view.end(session.snapshot(), result)
+        result = session.result()
+        if result:
+            result |= {"database": _rows(database, plan)}
+            view.end(session.snapshot(), result)
     if session.trouble is not None or not result:
         actor, reason, _ = session.trouble or ("replay", "the store could not be read at the end", exit_code)
         why = " ".join(str(reason).split())
         told = f"the bot stopped itself: {actor}: {why}; see {session.state.logs}"
         print(f"tbh: {one_line(told)}", file=sys.stderr)
     return exit_code
+
+
+def _warn(text: str) -> None:
+    print(f"tbh: warning: {one_line(text)}", file=sys.stderr)
+
+
+def _open(plan: PaperPlan, args: argparse.Namespace, closing: ExitStack) -> tuple[PaperSession, DemoDatabase | None]:
+    """The session, and the local database behind it; what has been opened is closed by ``closing`` if this fails."""
+    if args.database == "memory" or plan.host == "simulator":  # virtual time has no real database
+        return PaperSession.open(plan), None
+    from tbh.demo_database import DemoDatabase  # noqa: PLC0415 - a demo without one need not wait for HTTP clients
+
+    state = closing.enter_context(StateDir.open(plan.root))
+    database = DemoDatabase.start(state.database)
+    closing.callback(database.close)
+    return PaperSession.open(plan, state=state, rpc=database.connect(plan, state)), database
+
+
+def _rows(database: DemoDatabase | None, plan: PaperPlan) -> dict[str, Any] | None:
+    """What the database holds of the bot; None for one in memory."""
+    if database is None:
+        return None
+    try:
+        return {"rows": database.rows(plan.bot.bot_id)}
+    except Failure as failure:
+        return {"error": str(failure)}
 
 
 def _watch(session: PaperSession, view: View, stop: Stop, opening: Opening) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tbh.cli.default_strategy import DEFAULT_STRATEGY
@@ -25,8 +26,9 @@ RECORDED_SYMBOL = "BASE/QUOTE"
 """A candle file does not say what was traded, so neither do we until ``--symbol`` does."""
 
 
-def plan_of(args: argparse.Namespace, *, watched: bool) -> PaperPlan:
-    """The plan, its folder made if it is a new one. ``watched``: somebody looks on, so that haste is of no use.
+def plan_of(args: argparse.Namespace, *, watched: bool, warn: Callable[[str], None]) -> PaperPlan:
+    """The plan, its folder made if it is a new one. ``watched``: somebody looks on, so that haste is of no use;
+    ``warn`` is told of missing bars.
 
     CommandError (78) for a strategy, a candle file or a folder that can't be used.
     """
@@ -35,6 +37,9 @@ def plan_of(args: argparse.Namespace, *, watched: bool) -> PaperPlan:
     if args.strategy is None:
         definition = _at_timeframe_of(candles, definition)
     simulated = args.candles is None
+    gap_warning = candles.gap_warning()
+    if gap_warning is not None:
+        warn(gap_warning)
     return PaperPlan(
         candles=candles,
         simulated=simulated,

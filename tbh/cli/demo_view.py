@@ -149,6 +149,7 @@ def summary(opening: Opening, snapshot: Snapshot, result: Mapping[str, Any]) -> 
             f"{result['journal']['recorded']:,} entries, {result['journal']['relayed']:,} relayed,"
             f" {result['journal']['pending']:,} pending",
         ),
+        ("database", database_line(result.get("database"))),
         ("actors", f"{restarts} restarts, {dead} dead letters"),
         ("store", paths["store"]),
         ("account", paths["account"]),
@@ -161,6 +162,15 @@ def orders_line(orders: Mapping[str, int]) -> str:
     """Orders by status, those that there are."""
     counted = [f"{count:,} {status.replace('_', ' ')}" for status, count in orders.items() if count]
     return ", ".join(counted) or "none"
+
+
+def database_line(database: Mapping[str, Any] | None) -> str:
+    """The rows of the bot by table, those tables that have any."""
+    if database is None:
+        return "in memory"
+    if "error" in database:
+        return str(database["error"])
+    return ", ".join(f"{table} {count:,}" for table, count in sorted(database["rows"].items()) if count)
 
 
 def gate(snapshot: Snapshot) -> str:

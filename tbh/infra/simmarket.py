@@ -8,11 +8,15 @@ numbers, and no function of the C library, whose last digit is its own affair, h
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
 
 import numpy as np
 
-from tbh.infra.candles import SERIES, CandleFile
+from tbh.infra.candles import SERIES, CandleFile, Gap
+from tbh.messages.market import Candle
 
 MAX_BARS = 1_000_000
 FIRST_OPEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,7 +44,7 @@ def simulated_market(
     if timeframe_s < 1 or start.microsecond or start_s % timeframe_s:
         raise ValueError(f"the start {start} is not the open of a bar of {timeframe_s} s")
     cells: dict[str, list[bytes]] = {column: [] for column in SERIES}
-    for opened, high, low, close, volume in _walk(random.Random(seed), bars):
+    for opened, high, low, close, volume in islice(_walk(random.Random(seed)), bars):
         for column, cents in zip(SERIES, (opened, high, low, close), strict=False):
             cells[column].append(b"%d.%02d" % divmod(cents, 100))
         cells["volume"].append(b"%d.%03d" % divmod(volume, 1000))
@@ -54,11 +58,44 @@ def simulated_market(
     )
 
 
-def _walk(rng: random.Random, bars: int) -> list[tuple[int, int, int, int, int]]:
+class OpenMarket:
+    """The same market without an end to it: bars are made when they are asked for, and the same for the same seed.
+
+    What a bot trades that nobody stops: ``len`` is MAX_BARS. IndexError beyond.
+    """
+
+    def __init__(self, seed: int, *, timeframe_s: int, start: datetime = FIRST_OPEN) -> None:
+        self.name = f"simulated market, seed {seed}"
+        self.timeframe_s = timeframe_s
+        self.gaps: tuple[Gap, ...] = ()
+        self._start = start
+        self._walk = _walk(random.Random(seed))
+        self._rows: list[tuple[int, int, int, int, int]] = []
+
+    def __len__(self) -> int:
+        return MAX_BARS
+
+    def __getitem__(self, index: int) -> Candle:
+        if not 0 <= index < MAX_BARS:
+            raise IndexError(f"bar {index} of {MAX_BARS}")
+        missing = index + 1 - len(self._rows)
+        if missing > 0:
+            self._rows += islice(self._walk, missing)
+        opened, high, low, close, volume = self._rows[index]
+        return Candle(
+            open_time=self._start + timedelta(seconds=index * self.timeframe_s),
+            open=Decimal(opened).scaleb(-2),
+            high=Decimal(high).scaleb(-2),
+            low=Decimal(low).scaleb(-2),
+            close=Decimal(close).scaleb(-2),
+            volume=Decimal(volume).scaleb(-3),
+        )
+
+
+def _walk(rng: random.Random) -> Iterator[tuple[int, int, int, int, int]]:
     """(open, high, low, close) in cents and the volume in thousandths of the base asset, one per bar."""
-    rows = []
     price, left, drift, base, excited = FIRST_PRICE_CENTS, 0, 0, 0, 0
-    for _ in range(bars):
+    while True:
         if left == 0:
             left = 60 + rng.randrange(420)
             drift = _DRIFTS_PPM[rng.randrange(len(_DRIFTS_PPM))]
@@ -73,9 +110,8 @@ def _walk(rng: random.Random, bars: int) -> list[tuple[int, int, int, int, int]]
         high = max(price, close) + rng.randrange(reach // 2 + 1)
         low = max(min(price, close) - rng.randrange(reach // 2 + 1), 1)
         volume = 500 + rng.randrange(4_000) + 8 * abs(shock)
-        rows.append((price, high, low, close, volume))
+        yield price, high, low, close, volume
         price = close
-    return rows
 
 
 def _rounded(millionths: int) -> int:

@@ -77,7 +77,8 @@ class Bench:
             ControlPollerActor,
             lambda ctx: ControlPollerActor(
                 ctx, rpc=self.rpc, identity=IDENTITY, tier_s=tier_s, lease_s=30, margin_s=5,
-                previous_boot_ids=() if previous is None else (previous,), killed_locally=lambda: self.killed, environment_killed=False,
+                previous_boot_ids=() if previous is None else (previous,),
+                killed_locally=lambda: self.killed, environment_killed=False,
             ),
             name="control_poller",
         )  # fmt: skip
@@ -236,6 +237,15 @@ class TestLease:
         assert len(bench.take(LeaseLost)) == 1
         assert bench.probe.escalation is not None
         assert bench.probe.escalation[2] == 75
+
+    def test_a_service_key_that_is_refused_in_mid_run_ends_no_bot(self, bench: Bench) -> None:
+        bench.rpc.fail_next(Fatal("service_key_refused", exit_code=78), times=10)
+        bench.probe.advance(50)
+        assert bench.probe.escalation is None
+        told = bench.take(LeaseLapsed, Notice)
+        assert {getattr(each, "kind", "lapsed") for each in told} == {"lapsed", "database_refused"}
+        bench.probe.advance(60)
+        assert bench.take(LeaseRenewed) != []
 
     @pytest.mark.parametrize(
         "refusal", [Rejected("runtime_token_invalid"), Fatal("runtime_token_invalid", exit_code=77)], ids=repr

@@ -12,7 +12,7 @@ from tbh.infra.memory_rpc import MemoryRpc
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.health import Notice, RequestFailed, RequestSucceeded, Severity
 from tbh.messages.journal import Journaled, MarkRelayed, Relayed
-from tbh.ports import Batch, Defer, OutboxEntry, Rejected, SyncResult, Unavailable, Unknown
+from tbh.ports import Batch, Defer, Fatal, OutboxEntry, Rejected, SyncResult, Unavailable, Unknown
 from tbh.runtime.probe import Probe
 
 
@@ -98,6 +98,17 @@ def test_a_batch_holds_at_most_256_kb(bench: Bench) -> None:
     bench.journaled()
     bench.settle()
     assert [sent.up_to_seq for sent in bench.of(MarkRelayed)] == [2, 4, 5]
+
+
+def test_a_service_key_that_is_refused_is_waited_out(bench: Bench) -> None:
+    bench.rpc.fail_next(Fatal("service_key_refused", exit_code=78), times=2)
+    bench.write(2)
+    bench.journaled()
+    assert bench.of(MarkRelayed) == []
+    bench.probe.advance(5)
+    bench.settle()
+    assert bench.probe.escalation is None
+    assert bench.store.counts().pending == 0
 
 
 def test_a_lost_reply_is_followed_by_the_same_batch_and_nothing_is_doubled(bench: Bench) -> None:

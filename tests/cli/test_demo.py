@@ -33,7 +33,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 RECORDING = """
 import json, sys
 from tbh.cli.main import main
-code = main(["demo", "--json", "--bars", "60"])
+code = main(["demo", "--json", "--bars", "60", "--database", "memory"])
 heavy = ("pandas", "polars", "ccxt", "newrelic", "supabase", "httpx", "pydantic_settings", "dotenv", "rich.live")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 sys.exit(code)
@@ -137,7 +137,7 @@ def test_piped_output_is_plain_lines(piped: Done) -> None:
 
 
 def test_piped_output_ends_with_a_summary_that_says_where_everything_is(piped: Done) -> None:
-    summary = dict(line.split(maxsplit=1) for line in piped.out.splitlines()[-14:])
+    summary = dict(line.split(maxsplit=1) for line in piped.out.splitlines()[-15:])
     assert summary["market"].startswith(f"simulated, {BARS} of {BARS} bars")
     assert {"trades", "realised", "fees", "equity", "position"} <= set(summary)
     for label in ("store", "account", "events", "log"):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbh.infra.candles import load_candles
-from tbh.infra.simmarket import FIRST_OPEN, simulated_market
+from tbh.infra.simmarket import FIRST_OPEN, OpenMarket, simulated_market
 from tbh.strategies.definition import parse_definition
 from tbh.strategies.dynamic import DynamicStrategy
 
@@ -90,3 +90,11 @@ def test_number_of_bars_is_limited(bars: int) -> None:
 def test_start_off_the_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="not the open of a bar"):
         simulated_market(1, 5, start=FIRST_OPEN + timedelta(seconds=1))
+
+
+def test_a_market_without_end_has_the_bars_of_the_one_with() -> None:
+    open_market, recorded = OpenMarket(7, timeframe_s=300), simulated_market(7, 600, timeframe_s=300)
+    assert [open_market[index] for index in (599, 0, 1, 250)] == [recorded[index] for index in (599, 0, 1, 250)]
+    assert repr(open_market[42]) == repr(recorded[42])
+    with pytest.raises(IndexError):
+        open_market[len(open_market)]

@@ -28,7 +28,7 @@ def command(state: Path, definition: Path, speed: str) -> list[str]:
             sys.executable,
             "-m",
             "tbh",
-            "demo",
+            *("demo", "--database", "memory"),
             "--bars",
             str(BARS),
             "--seed",

@@ -10,10 +10,10 @@ from tbh import app
 def test_a_mistake_of_ours_is_one_line_and_70(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(_environ: object) -> None:
+    def broken(*_given: object, **_more: object) -> None:
         raise LookupError("a\nb")
 
-    monkeypatch.setattr(app, "load_settings", broken)
+    monkeypatch.setattr(app, "run_bot", broken)
     assert app.main() == 70
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tbh: LookupError: a b")

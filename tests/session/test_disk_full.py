@@ -37,7 +37,20 @@ def demo(folder: Path, *more: str, file_bytes_max: int = LARGE, host: str = "thr
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, resource.RLIM_INFINITY))
 
     done = subprocess.run(
-        [sys.executable, "-m", "tbh", "demo", "--bars", str(BARS), "--json", "--host", host, *more],
+        [
+            sys.executable,
+            "-m",
+            "tbh",
+            "demo",
+            "--bars",
+            str(BARS),
+            "--json",
+            "--database",
+            "memory",
+            "--host",
+            host,
+            *more,
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(folder)},
         preexec_fn=limit,

