@@ -3,6 +3,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
+WORKERS := auto
 # What `make lock` resolves with; the installed environment doesn't need it.
 UV := uv==0.13.8
 UV_COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -13,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types check bench lock clean
+.PHONY: help venv demo test lint types check bench docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -24,8 +25,8 @@ venv: $(VENV)/.installed ## build .venv from the hash-pinned lock; quick when no
 demo: venv ## watch a bot trade a simulated market on paper (ARGS="--json" and others are passed on)
 	@$(PY) -m tbh demo $(ARGS)
 
-test: venv ## run the tests (ARGS="-k journal" and others are passed on)
-	@$(PY) -m pytest -q $(ARGS)
+test: venv ## run the tests, one process a core (ARGS="-k journal" and others are passed on; WORKERS=0 for one)
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: venv ## ruff: rules and format
 	@$(PY) -m ruff check .
@@ -38,6 +39,9 @@ check: lint types test ## lint, types and tests
 
 bench: venv ## run a benchmark: make bench ARGS="kernel --json"
 	@$(PY) -m bench $(ARGS)
+
+docs: venv ## write docs/RPC.md anew, from the migrations
+	@$(PY) -m tbh.infra.rpcdocs docs/RPC.md
 
 lock: ## resolve requirements/*.txt anew (LOCK_ARGS=--upgrade takes newer versions)
 	@test -x build/lock/bin/uv || { python3 -m venv build/lock && build/lock/bin/pip install --quiet '$(UV)'; }

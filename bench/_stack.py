@@ -120,8 +120,8 @@ class Stack:
 
 
 @contextmanager
-def running_stack(*, fast: bool = False) -> Iterator[Stack]:
-    """A migrated stack in a folder of its own, removed at the end."""
+def running_stack(*, fast: bool = False, access_log: Callable[[str], None] | None = None) -> Iterator[Stack]:
+    """A migrated stack in a folder of its own, removed at the end. ``access_log`` is the gateway's."""
     root = Path(tempfile.mkdtemp(prefix="tbh-bench-"))
     server = LocalDatabase(root / "database", fast=fast)
     try:
@@ -130,7 +130,9 @@ def running_stack(*, fast: bool = False) -> Iterator[Stack]:
         stack = Stack(root=root, server=server, keys=LocalKeys.kept_in(root / "keys.json"))
         with connect(server.dsn(MIGRATOR)) as connection:
             store_operator_token(connection, stack.keys.operator_token, name="bench", role="admin")
-        gateway = Gateway(server.dsn(), jwt_secret=stack.keys.jwt_secret, before_reply=stack.before_reply)
+        gateway = Gateway(
+            server.dsn(), jwt_secret=stack.keys.jwt_secret, before_reply=stack.before_reply, access_log=access_log
+        )
         gateway.start()
         try:
             stack.url = gateway.url

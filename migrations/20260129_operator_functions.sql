@@ -107,7 +107,9 @@ create or replace function bot_runtime.state_json(p_bot_id uuid) returns jsonb
 language sql stable set search_path = '' as $$
   select jsonb_build_object(
     'heartbeat_at', bot_runtime.utc(heartbeat_at),
-    'heartbeat_age_s', bot_runtime.as_text(round(extract(epoch from clock_timestamp() - heartbeat_at)::numeric, 3)),
+    -- By the database's clock: heartbeat_at is the market's time, which in a replay is another year's.
+    'heartbeat_age_s', bot_runtime.as_text(round(extract(epoch from clock_timestamp() - (
+      select max(last_at) from bot_runtime.run_metrics m where m.bot_id = p_bot_id))::numeric, 3)),
     'boot_id', boot_id, 'epoch', epoch, 'status', status, 'event', event,
     'exchange_sync_status', exchange_sync_status, 'equity', bot_runtime.as_text(equity),
     'cash', bot_runtime.as_text(cash), 'mark_price', bot_runtime.as_text(mark_price),

@@ -7,6 +7,7 @@ however that ends. What a kill leaves behind, the next start takes over.
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -45,7 +46,10 @@ class DemoDatabase:
         command = [sys.executable, "-m", "tbh", "local", "up", "--dir", str(root), "--port", "0", "--json"]
         with (root / "stack.log").open("ab") as log:
             stack = subprocess.Popen(  # noqa: S603  # our own command
-                [*command, "--with-parent"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                [*command, "--with-parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         return cls(root, stack)
 

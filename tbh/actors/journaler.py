@@ -216,7 +216,9 @@ class JournalerActor(Actor):
             self.ctx.send(answer())
         if last_seq > self._last_seq:
             self._last_seq = last_seq
-            self.ctx.send(Journaled(last_seq=last_seq))
+            if batch.flushed:
+                # What is not flushed has time, and goes with what comes next or when the relay looks by itself.
+                self.ctx.send(Journaled(last_seq=last_seq))
         return True
 
     def _fail(self, failure: Unavailable) -> None:

@@ -20,7 +20,7 @@ ENTRIES_MAX = 200
 BATCH_BYTES_MAX = 256_000
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
 STOP_BATCHES_MAX = 5
 
 # What the database says of a batch's content. Any other refusal (an unknown token, say) is about us, and setting

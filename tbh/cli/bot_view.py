@@ -22,7 +22,7 @@ def summary(shown: Facts) -> list[tuple[str, str]]:
         ("bot", f"{bot['name']} ({bot['id']}){'' if bot['active'] else ', inactive'}"),
         ("market", f"{', '.join(bot['symbols'])} on {bot['exchange']}, {bot['mode']}, tier {bot['polling_tier']}"),
         ("strategy", f"{strategy.get('name', '-')} {strategy.get('timeframe') or ''}".rstrip()),
-        ("state", _state(shown["state"])),
+        ("state", _state(shown["state"], shown["bot"]["status"])),
         ("lease", _lease(shown["lease"])),
         ("controls", f"{controls_line(shown['controls'])}, {_version(shown['controls'])}"),
         ("subscription", bot["subscription"]),
@@ -119,10 +119,10 @@ def _version(controls: Facts) -> str:
     return f"version {version}, {told}"
 
 
-def _state(state: Facts | None) -> str:
+def _state(state: Facts | None, status: str) -> str:
     if state is None:
-        return "no heartbeat yet"
-    parts = [state["status"] or "running", f"heartbeat {since(state)}"]
+        return f"{status}, no heartbeat yet"
+    parts = [status, f"heartbeat {since(state)}"]
     if state["equity"] is not None:
         parts.append(f"equity {state['equity']}")
     if state["exchange_sync_status"] is not None:

@@ -102,8 +102,8 @@ def print_json(facts: Mapping[str, Any]) -> None:
 
 
 def exports(**variables: str) -> str:
-    """A line for a shell; ids and tokens need no quotes."""
-    return "export " + " ".join(f"{name}={value}" for name, value in variables.items())
+    """Lines for a shell or an env file; ids and tokens need no quotes."""
+    return "\n".join(f"export {name}={value}" for name, value in variables.items())
 
 
 def _line(failure: Failure, asking: str) -> str:

@@ -134,7 +134,7 @@ class TestAnswers:
 
     def test_an_empty_decision_is_answered_and_traced(self, probe: Probe, store: MemoryStore) -> None:
         probe.tell(DECISION)
-        assert probe.take() == [DecisionRecorded(decision_id="d1"), Journaled(last_seq=1)]
+        assert probe.take() == [DecisionRecorded(decision_id="d1")]
         assert store.decision("s", EPOCH) == DECISION.decision
         ((fn, args),) = outbox(store)
         assert fn == "bot_runtime_record_cycle"

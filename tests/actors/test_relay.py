@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tbh.actors.relay import RelayActor
+from tbh.actors.relay import LOOK_EVERY_S, RelayActor
 from tbh.infra.memory_rpc import MemoryRpc
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.health import Notice, RequestFailed, RequestSucceeded, Severity
@@ -164,7 +164,7 @@ def test_a_mark_that_is_not_answered_is_told_again(bench: Bench) -> None:
     bench.write()
     bench.journaled()
     bench.probe.take()
-    bench.probe.advance(5)
+    bench.probe.advance(LOOK_EVERY_S)
     assert bench.probe.take(MarkRelayed) == [MarkRelayed(up_to_seq=1)]
 
 

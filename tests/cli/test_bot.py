@@ -97,11 +97,11 @@ def test_a_created_bot_is_what_the_command_said(operate: Operate, stack: Stack, 
     assert definition.fingerprint() == parse_definition(EXAMPLE.read_bytes()).fingerprint()
 
 
-def test_people_get_a_line_for_their_shell(operate: Operate) -> None:
-    *comments, line = operate("bot", "create", "--name", "shell", *PAPER).out.splitlines()
+def test_people_get_lines_for_their_shell(operate: Operate) -> None:
+    *comments, bot_id, token = operate("bot", "create", "--name", "shell", *PAPER).out.splitlines()
     assert all(comment.startswith("# ") for comment in comments)
-    assert line.startswith("export BOT_ID=")
-    assert " RUNTIME_TOKEN=tbh_rt_" in line
+    assert bot_id.startswith("export BOT_ID=")
+    assert token.startswith("export RUNTIME_TOKEN=tbh_rt_")
 
 
 def test_a_candle_file_is_found_from_any_folder(

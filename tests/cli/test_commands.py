@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,18 @@ from tbh.ports import Fatal, Unavailable
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
 
-COMMANDS = [
-    ["demo"],
-    ["topology"],
-    ["indicators"],
-    ["indicators", "list"],
-    ["indicators", "show"],
-    ["strategy"],
-    ["strategy", "schema"],
-    ["strategy", "check"],
-    ["version"],
-]
+
+def commands(parser: argparse.ArgumentParser, *path: str) -> Iterator[tuple[list[str], argparse.ArgumentParser]]:
+    """Every command and group of commands that the parser knows."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield [*path, name], sub
+                yield from commands(sub, *path, name)
+
+
+PARSERS = list(commands(build_parser()))
+COMMANDS = [command for command, _ in PARSERS]
 HEAVY = ("numpy", "talib", "pydantic", "structlog", "pykka", "rich", "sqlite3")
 
 
@@ -111,11 +113,10 @@ def test_a_usage_error_is_one_line_and_64(arguments: list[str], named: str, caps
 
 
 def test_every_command_that_does_something_takes_json() -> None:
-    for command in COMMANDS:
-        arguments = [*command, *(["x"] if command[-1] in ("show", "check") else [])]
-        if command in (["indicators"], ["strategy"]):
+    for command, parser in PARSERS:
+        if any(isinstance(action, argparse._SubParsersAction) for action in parser._actions):
             continue
-        assert build_parser().parse_args([*arguments, "--json"]).json is True
+        assert any("--json" in action.option_strings for action in parser._actions), command
 
 
 def test_version_is_the_packages(cli: Cli) -> None:

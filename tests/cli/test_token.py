@@ -27,10 +27,11 @@ def test_an_issued_token_works_and_the_former_one_is_dead(operate: Operate, stac
         stack.runtime(bot, "get_bot_context")
 
 
-def test_people_get_a_line_for_their_shell(operate: Operate, bot: dict[str, Any]) -> None:
-    *comments, line = operate("token", "issue", bot["bot_id"]).out.splitlines()
+def test_people_get_lines_for_their_shell(operate: Operate, bot: dict[str, Any]) -> None:
+    *comments, bot_id, token = operate("token", "issue", bot["bot_id"]).out.splitlines()
     assert all(comment.startswith("# ") for comment in comments)
-    assert line.startswith(f"export BOT_ID={bot['bot_id']} RUNTIME_TOKEN=tbh_rt_")
+    assert bot_id == f"export BOT_ID={bot['bot_id']}"
+    assert token.startswith("export RUNTIME_TOKEN=tbh_rt_")
 
 
 def test_a_revoked_token_is_dead(operate: Operate, stack: Stack, bot: dict[str, Any]) -> None:

@@ -261,7 +261,9 @@ def test_after_closing_calls_are_unavailable(script: Script, rpc: SupabaseRpc) -
 
 
 @pytest.mark.parametrize(
-    "value", [Decimal(1), float("nan"), float("inf"), object(), {1, 2}, b"raw", "\ud800", {(1,): 2}], ids=repr
+    "value",
+    [Decimal(1), float("nan"), float("inf"), object(), {1, 2}, b"raw", "\ud800", {(1,): 2}],
+    ids=lambda each: ascii(type(each).__name__),
 )
 def test_arguments_that_are_no_json_are_refused_before_anything_is_sent(
     script: Script, rpc: SupabaseRpc, value: Any
