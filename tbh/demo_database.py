@@ -50,6 +50,7 @@ class DemoDatabase:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                bufsize=0,  # what a buffer had read ahead, select would not see
             )
         return cls(root, stack)
 
