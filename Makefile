@@ -26,7 +26,8 @@ demo: venv ## watch a bot trade a simulated market on paper (ARGS="--json" and o
 	@$(PY) -m tbh demo $(ARGS)
 
 test: venv ## run the tests, one process a core (ARGS="-k journal" and others are passed on; WORKERS=0 for one)
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not alone" $(ARGS) || test $$? -eq 5 # 5: ARGS chose none
+	@$(PY) -m pytest -q -m alone $(ARGS) || test $$? -eq 5
 
 lint: venv ## ruff: rules and format
 	@$(PY) -m ruff check .

@@ -338,7 +338,7 @@ create table if not exists bot_runtime.notification_queue (
   attempts   integer not null default 0,
   at         timestamptz not null default clock_timestamp(),
   sent_at    timestamptz,
-  unique (bot_id, key)
+  unique (bot_id, channel, key)
 );
 create index if not exists notification_queue_queued_idx
   on bot_runtime.notification_queue (id) where status = 'queued';

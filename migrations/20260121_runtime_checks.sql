@@ -76,9 +76,19 @@ begin
          next_expires_at    = null,
          updated_at         = clock_timestamp()
    where bot_id = p_bot_id and next_token_hash = p_hash;
+  if not found then
+    -- Another first use has made it the present one during the wait, or a registration or revocation has ended it.
+    perform 1 from bot_runtime.bot_runtime
+     where bot_id = p_bot_id and runtime_token_hash = p_hash and revoked_at is null;
+    if not found then
+      perform bot_runtime.refuse('PT401', 'runtime_token_invalid');
+    end if;
+  end if;
 end $$;
 
 -- Hashes are compared by a unique index: timing tells nothing about a token, and one look-up serves any fleet.
+-- Whoever locks the lease asks once more afterwards: what it waited for may have been the end of its token, and nobody
+-- can end that while it holds the lock.
 create or replace function bot_runtime.runtime_token(p_bot_id uuid) returns bot_runtime.caller
 language plpgsql set search_path = '' as $$
 declare
@@ -144,6 +154,7 @@ declare
 begin
   select epoch, boot_id into v_caller.current_epoch, v_caller.holder
     from bot_runtime.bot_leases where bot_id = p_bot_id for key share;
+  perform bot_runtime.runtime_token(p_bot_id);
   if v_caller.epoch > v_caller.current_epoch then
     perform bot_runtime.refuse('PT409', 'stale_epoch', format('epoch %s is not known', v_caller.epoch));
   end if;
@@ -169,6 +180,7 @@ begin
       from bot_runtime.bot_leases where bot_id = p_bot_id for key share;
     perform 1 from bot_runtime.bots where id = p_bot_id for no key update;
   end if;
+  perform bot_runtime.runtime_token(p_bot_id);
   if v_caller.boot_id = v_caller.holder and v_caller.epoch = v_caller.current_epoch then
     return v_caller;
   end if;

@@ -86,22 +86,23 @@ begin
 end $$;
 comment on function bot_runtime.refuse_change() is 'Refuses update, delete and truncate, whoever asks.';
 
--- A row trigger on a partitioned table is cloned to its partitions by PostgreSQL; one on truncate is not, and
--- truncating a partition by its own name would pass by the parent's.
+-- A row trigger on a partitioned table is cloned to its partitions by PostgreSQL, and a partition that is detached
+-- loses the clone: so each has one of its own, under another name. One on truncate is not cloned at all, and truncating
+-- a partition by its own name would pass by the parent's.
 create or replace function bot_runtime.make_append_only(p_table regclass, p_partition boolean) returns void
 language plpgsql set search_path = '' as $$
+declare
+  v_name constant text := case when p_partition then 'append_only_detached' else 'append_only' end;
 begin
-  if not p_partition then
-    execute format('drop trigger if exists append_only on %s', p_table);
-    execute format('create trigger append_only before update or delete on %s
-                    for each row execute function bot_runtime.refuse_change()', p_table);
-  end if;
+  execute format('drop trigger if exists %I on %s', v_name, p_table);
+  execute format('create trigger %I before update or delete on %s
+                  for each row execute function bot_runtime.refuse_change()', v_name, p_table);
   execute format('drop trigger if exists append_only_truncate on %s', p_table);
   execute format('create trigger append_only_truncate before truncate on %s
                   for each statement execute function bot_runtime.refuse_change()', p_table);
 end $$;
 comment on function bot_runtime.make_append_only(regclass, boolean) is
-  'Puts the triggers on a table; a partition has inherited the row trigger.';
+  'Puts the triggers on a table, or on a partition, whose own row trigger stays with it when it is detached.';
 
 create or replace function bot_runtime.add_partition(p_log text, p_name text, p_bounds text) returns boolean
 language plpgsql set search_path = '' as $$

@@ -1,8 +1,8 @@
 -- Positions as the exchange has them: what is known of each, who may say so, and bot_state kept in step.
 --
 -- Two kinds of writers. A *fact* carries `seq`, the account event that made the position so; facts come late, twice and
--- from fenced processes, so each row is the join of the facts told about it, whatever their order. A *snapshot* has no
--- `seq`: it is what the present owner sees, and only the present owner may tell it.
+-- from fenced processes, so each row is the join of the facts told about it, nearly all of it whatever their order (see
+-- join_position). A *snapshot* has no `seq`: it is what the present owner sees, and only the present owner may tell it.
 
 -- No check constraints: PostgreSQL compiles them anew for each statement, and the functions check before.
 alter table bot_runtime.bot_positions
@@ -192,10 +192,12 @@ begin
   perform bot_runtime.check_fields(p, 'p_payload', v_kinds);
   v_row := jsonb_populate_record(v_row, p);
   v_row.strategy := nullif(v_row.strategy, '');
+  v_row.qty := coalesce(v_row.qty, case when v_row.status = 'closed' then 0 end);
   return v_row;
 end $$;
 comment on function bot_runtime.read_position(jsonb) is
-  'A position payload as a row, absent keys null; refuses what is malformed or unknown.';
+  'A position payload as a row; absent keys are null, but the quantity of a closed one is 0. Refuses what is malformed '
+  'or unknown.';
 
 create or replace function bot_runtime.write_position(p_row bot_runtime.bot_positions) returns bot_runtime.bot_positions
 language plpgsql set search_path = '' as $$
@@ -255,7 +257,11 @@ comment on function bot_runtime.position_with(
 
 -- The order of facts is (seq, open after closed, position id): a fill that reverses a position closes one and opens the
 -- next in one event. Side, entry and layers are the word of the newest fact that tells the position open, all together;
--- so the same row comes out whichever fact arrives first.
+-- so the same comes out whichever fact arrives first.
+--
+-- Not so what position_with takes over (marks, profits, exchange and its payload, order ids), which facts seldom tell:
+-- the newest fact's word stands if it has one; where it is silent, the order of arrival decides which of the older ones
+-- is kept. Those columns come out the same only if every fact tells them, or all that tell them agree.
 create or replace function bot_runtime.join_position(
   p_row bot_runtime.bot_positions, p_fact bot_runtime.bot_positions) returns bot_runtime.bot_positions
 language plpgsql immutable set search_path = '' as $$
@@ -299,7 +305,9 @@ begin
   return p_row;
 end $$;
 comment on function bot_runtime.join_position(bot_runtime.bot_positions, bot_runtime.bot_positions) is
-  'What is known of a position after one more fact: commutative, associative and idempotent.';
+  'What is known of a position after one more fact, the same whatever their order: which position it is, status, '
+  'quantity, side, entry, layers, revision, best price, times and seq. In the rest the order shows where facts differ '
+  'and the newest is silent.';
 
 create or replace function bot_runtime.snapshot_position(
   p_row bot_runtime.bot_positions, p_given bot_runtime.bot_positions) returns bot_runtime.bot_positions
@@ -307,7 +315,7 @@ language plpgsql immutable set search_path = '' as $$
 begin
   p_row := bot_runtime.position_with(p_row, p_given, p_row);
   p_row.status := coalesce(p_given.status, p_row.status);
-  p_row.qty := coalesce(p_given.qty, case when p_given.status = 'closed' then 0 else p_row.qty end);
+  p_row.qty := coalesce(p_given.qty, p_row.qty);
   p_row.position_side := coalesce(p_given.position_side, p_row.position_side);
   p_row.entry_price := coalesce(p_given.entry_price, p_row.entry_price);
   p_row.opened_at := coalesce(p_given.opened_at, p_row.opened_at);
@@ -483,9 +491,11 @@ Argument p_payload: position_id, status (open, closed), symbol, strategy (the bo
 margin_mode, exchange_payload (object), entry_exchange_order_id, entry_client_order_id, exit_exchange_order_id,
 exit_client_order_id, opened_at, bar_open, last_exchange_sync_at (ISO times with zone), layers, revision, and seq, the
 account event that made the position so. A fact needs position_id, status and, when open, qty; any epoch may tell it,
-and facts may come twice and in any order: one below the standing seq only fills in what closed its own position too
-early. A snapshot with the position_id of the standing row changes the keys it holds; without one it opens a new
-position under a new id.$c$;
+and facts may come twice and in any order: one below the standing seq only fills in what is not known of its own
+position. What facts seldom tell (mark_price, unrealized_pnl, realized_pnl, exchange, margin_mode, exchange_payload and
+the order ids) is the newest fact's word; where that is silent and older ones differ, the order of arrival decides, so
+tell it in every fact or in snapshots. A snapshot with the position_id of the standing row changes the keys it holds;
+without one it opens a new position under a new id.$c$;
 
 create or replace function public.upsert_bot_position(p_bot_id uuid, p_payload jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$

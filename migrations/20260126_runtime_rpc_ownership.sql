@@ -173,6 +173,7 @@ begin
     v_seen := bot_runtime.arg_int(p_seen_renewals, 'p_seen_renewals', 0, 999999999999999999);
   end if;
   select * into v_lease from bot_runtime.bot_leases where bot_id = p_bot_id for update;
+  perform bot_runtime.runtime_token(p_bot_id);
   if not (select active from bot_runtime.bots where id = p_bot_id) then
     perform bot_runtime.refuse('PT403', 'bot_inactive', 'p_bot_id');
   end if;
@@ -225,6 +226,7 @@ declare
   v_reason  text := bot_runtime.arg_text(p_reason, 'p_reason', '^[^[:cntrl:]]+$', 200);
 begin
   perform 1 from bot_runtime.bot_leases where bot_id = p_bot_id for update;
+  perform bot_runtime.runtime_token(p_bot_id);
   update bot_runtime.bot_leases set boot_id = null, expires_at = null
    where bot_id = v_caller.bot_id and boot_id = v_boot_id and epoch = coalesce(v_caller.epoch, epoch);
   if not found then

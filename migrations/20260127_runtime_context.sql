@@ -230,6 +230,7 @@ begin
           p_at);
 end $$;
 
+-- One that was overtaken, or is sent again, is no news of how the bot stands: only an event that it brings is kept.
 create or replace function bot_runtime.apply_heartbeat(p_caller bot_runtime.caller, p_payload jsonb) returns void
 language plpgsql set search_path = '' as $$
 declare
@@ -251,15 +252,19 @@ begin
          equity = coalesce(excluded.equity, s.equity), cash = coalesce(excluded.cash, s.cash),
          mark_price = coalesce(excluded.mark_price, s.mark_price),
          unrealized_pnl = coalesce(excluded.unrealized_pnl, s.unrealized_pnl),
-         payload = excluded.payload, updated_at = excluded.updated_at;
-  insert into bot_runtime.run_metrics as m (bot_id, boot_id, heartbeats, first_at, last_at, equity_last, equity_min,
-                                            equity_max)
-  values (p_caller.bot_id, coalesce(v_boot_id, 'unnamed'), 1, v_now, v_now, v_equity, v_equity, v_equity)
-  on conflict (bot_id, boot_id) do update
-     set heartbeats = m.heartbeats + 1, last_at = excluded.last_at,
-         equity_last = coalesce(excluded.equity_last, m.equity_last),
-         equity_min = least(m.equity_min, excluded.equity_min),
-         equity_max = greatest(m.equity_max, excluded.equity_max);
+         payload = excluded.payload, updated_at = excluded.updated_at
+   where (s.boot_id = excluded.boot_id and (s.payload ->> 'heartbeat_seq')::bigint
+            >= (excluded.payload ->> 'heartbeat_seq')::bigint) is not true;
+  if found then
+    insert into bot_runtime.run_metrics as m (bot_id, boot_id, heartbeats, first_at, last_at, equity_last, equity_min,
+                                              equity_max)
+    values (p_caller.bot_id, coalesce(v_boot_id, 'unnamed'), 1, v_now, v_now, v_equity, v_equity, v_equity)
+    on conflict (bot_id, boot_id) do update
+       set heartbeats = m.heartbeats + 1, last_at = excluded.last_at,
+           equity_last = coalesce(excluded.equity_last, m.equity_last),
+           equity_min = least(m.equity_min, excluded.equity_min),
+           equity_max = greatest(m.equity_max, excluded.equity_max);
+  end if;
   if p_payload ->> 'event' is not null then
     perform bot_runtime.heartbeat_event(p_caller, v_boot_id, p_payload, v_at);
   end if;
@@ -300,7 +305,8 @@ message, status, boot_id, run_id, heartbeat_seq, exchange_sync_status (ok, missi
 mark_price, in_position, position_side, position_qty, position_entry, unrealized_pnl (or unrealised_pnl), realized_pnl
 (or realised_pnl), drawdown, day_pnl, marked_at, gate (array of text), strategy, symbol, version, polling_tier,
 uptime_s, poll_effective_s, controls_version, orders_open, last_bar_at.
-Money is decimal text, times are ISO 8601 with a zone.
+Money is decimal text, times are ISO 8601 with a zone. With a heartbeat_seq not above the last one of the same boot the
+lease is renewed and an event kept, and the rest changes nothing.
 Result: {epoch, renewals, expires_in_s, controls_version, token_expires_at}.
 Refuses: PT401 runtime_token_invalid; PT403 not_your_bot; PT409 stale_epoch (the caller does not hold the lease);
 PT422 payload_invalid.$c$;

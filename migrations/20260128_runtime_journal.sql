@@ -28,11 +28,14 @@ alter table bot_runtime.bot_trades
   add column if not exists changed_at             timestamptz,
   add column if not exists change                 text,
   add column if not exists reason                 text,
+  add column if not exists protection             jsonb,
   add column if not exists exchange_payload       jsonb,
   add column if not exists exchange_payload_stamp numeric[];
 comment on column bot_runtime.bot_trades.status_rank is
   'Place of order_status in the order that a row only moves up in; see bot_runtime.read_trade.';
 comment on column bot_runtime.bot_trades.avg_filled_qty is 'The filled quantity that avg_fill_price is the average of.';
+comment on column bot_runtime.bot_trades.protection is
+  'How a position that the order opens is guarded, so that a runtime without its store can guard it on.';
 comment on column bot_runtime.bot_trades.ordered_at is
   'When the order was made, market time; created_at is the row''s.';
 comment on column bot_runtime.bot_trades.exchange_payload_stamp is
@@ -56,7 +59,7 @@ begin
     'avg_fill_price', bot_runtime.as_text(p_row.avg_fill_price), 'reduce_only', p_row.reduce_only,
     'layer', p_row.layer, 'attempt', p_row.attempt, 'bar_open', bot_runtime.utc(p_row.bar_open),
     'created_at', bot_runtime.utc(p_row.ordered_at), 'changed_at', bot_runtime.utc(p_row.changed_at),
-    'change', p_row.change, 'reason', p_row.reason, 'version', p_row.version,
+    'change', p_row.change, 'reason', p_row.reason, 'version', p_row.version, 'protection', p_row.protection,
     'exchange_payload', p_row.exchange_payload, 'epoch', p_row.epoch,
     'recorded_at', bot_runtime.utc(p_row.created_at), 'updated_at', bot_runtime.utc(p_row.updated_at));
 end $$;
@@ -78,7 +81,8 @@ declare
     "order_status": "text",
     "order_price": "money", "stop_price": "money", "qty": "money", "filled_qty": "money", "avg_fill_price": "money",
     "reduce_only": "bool", "layer": "int", "attempt": "int", "bar_open": "time", "created_at": "time",
-    "changed_at": "time", "change": "text", "reason": "text", "version": "bigint", "exchange_payload": "object"}';
+    "changed_at": "time", "change": "text", "reason": "text", "version": "bigint", "protection": "object",
+    "exchange_payload": "object"}';
   v_row   bot_runtime.bot_trades;
 begin
   perform bot_runtime.check_fields(p, 'p_payload', v_kinds);
@@ -133,6 +137,7 @@ begin
   p_row.attempt := greatest(p_row.attempt, p_given.attempt);
   p_row.bar_open := greatest(p_row.bar_open, p_given.bar_open);
   p_row.ordered_at := greatest(p_row.ordered_at, p_given.ordered_at);
+  p_row.protection := greatest(p_row.protection, p_given.protection);
   p_row.epoch := greatest(p_row.epoch, p_given.epoch);
   if p_given.status_rank > p_row.status_rank then
     p_row.status_rank := p_given.status_rank;
@@ -175,14 +180,14 @@ begin
     insert into bot_runtime.bot_trades (bot_id, client_order_id, exchange_order_id, symbol, order_status, status_rank,
       is_open, filled_qty, epoch, position_id, intent_id, strategy, side, event, order_type, order_price, stop_price,
       qty, avg_fill_price, avg_filled_qty, reduce_only, layer, attempt, bar_open, ordered_at, version, changed_at,
-      change, reason, exchange_payload, exchange_payload_stamp)
+      change, reason, protection, exchange_payload, exchange_payload_stamp)
     values (p_row.bot_id, p_row.client_order_id, p_row.exchange_order_id, p_row.symbol, p_row.order_status,
       p_row.status_rank, bot_runtime.is_open(p_row.order_status, p_row.change), p_row.filled_qty, p_row.epoch,
       p_row.position_id, p_row.intent_id, p_row.strategy, p_row.side, p_row.event, p_row.order_type,
       p_row.order_price, p_row.stop_price, p_row.qty, p_row.avg_fill_price, p_row.avg_filled_qty,
       p_row.reduce_only, p_row.layer, p_row.attempt, p_row.bar_open, p_row.ordered_at,
-      p_row.version, p_row.changed_at, p_row.change, p_row.reason, p_row.exchange_payload,
-      p_row.exchange_payload_stamp)
+      p_row.version, p_row.changed_at, p_row.change, p_row.reason, p_row.protection,
+      p_row.exchange_payload, p_row.exchange_payload_stamp)
     returning * into v_row;
     return v_row;
   end if;
@@ -195,7 +200,7 @@ begin
     stop_price = p_row.stop_price, qty = p_row.qty, avg_fill_price = p_row.avg_fill_price,
     avg_filled_qty = p_row.avg_filled_qty, reduce_only = p_row.reduce_only, layer = p_row.layer,
     attempt = p_row.attempt, bar_open = p_row.bar_open, ordered_at = p_row.ordered_at, version = p_row.version,
-    changed_at = p_row.changed_at, change = p_row.change, reason = p_row.reason,
+    changed_at = p_row.changed_at, change = p_row.change, reason = p_row.reason, protection = p_row.protection,
     exchange_payload = p_row.exchange_payload, exchange_payload_stamp = p_row.exchange_payload_stamp,
     updated_at = clock_timestamp()
   where id = p_row.id
@@ -300,9 +305,10 @@ Argument p_payload: order_status (drafted, recorded, submitted, unknown, accepte
 simulated, expired, canceled, filled: the row moves up in this order only), filled_qty (never shrinks), avg_fill_price,
 order_price, stop_price, qty (money as text), symbol (needed for a new order), side (buy, sell), event (entry, pyramid,
 exit, stop, target, flatten, emergency, manual), order_type, strategy, reduce_only, layer, attempt, position_id,
-intent_id, bar_open, created_at (ISO times with zone), exchange_payload (object: the one of the furthest row is kept),
-and of the change itself version, changed_at, change, reason: those of the highest version are kept. Without
-order_status an order with an exchange id counts as accepted, one without as drafted.$c$;
+intent_id, bar_open, created_at (ISO times with zone), protection (object: how a position that the order opens is
+guarded), exchange_payload (object: the one of the furthest row is kept), and of the change itself version, changed_at,
+change, reason: those of the highest version are kept. Without order_status an order with an exchange id counts as
+accepted, one without as drafted.$c$;
 
 create or replace function public.upsert_bot_trade(p_bot_id uuid, p_exchange_order_id text, p_payload jsonb)
 returns jsonb language plpgsql volatile security definer set search_path = '' as $$
@@ -335,12 +341,20 @@ begin
   end if;
   return (
     select coalesce(jsonb_agg(bot_runtime.trade_json(t) order by t.id), '[]') from bot_runtime.bot_trades t
-     where t.bot_id = p_bot_id and t.is_open and (p_symbol is null or t.symbol = p_symbol));
+     where (p_symbol is null or t.symbol = p_symbol) and t.id in (
+       -- Two look-ups by index: a bot may have a million orders behind it.
+       select o.id from bot_runtime.bot_trades o where o.bot_id = p_bot_id and o.is_open
+       union
+       select e.id from bot_runtime.bot_positions p
+         join bot_runtime.bot_trades e
+           on e.bot_id = p_bot_id and e.client_order_id = any (array[p.position_id, p.entry_client_order_id])
+        where p.bot_id = p_bot_id and p.status = 'open'));
 end $$;
 comment on function public.bot_runtime_get_open_trades(uuid, text) is
-$c$Reads the orders that may still fill, for a runtime that has lost its own store.
+$c$Reads the orders that may still fill and those that opened a position, for a runtime that has lost its own store.
 Result: an array of rows of bot_trades with money as text, oldest first: all that are not filled, canceled, expired,
-simulated, absent or rejected, and those of the last two that the exchange has spoken of afterwards.
+simulated, absent or rejected, those of the last two that the exchange has spoken of afterwards, and the entry of each
+open position.
 Refuses: PT401 runtime_token_invalid; PT403 not_your_bot; PT422 payload_invalid (p_symbol).
 Argument p_symbol: only this symbol's; null for any.$c$;
 

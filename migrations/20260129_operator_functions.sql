@@ -264,7 +264,10 @@ begin
   insert into bot_runtime.bots (id, name, user_id, mode, exchange, symbols, strategy_id, polling_tier,
                                 exchange_options, execution_config, settings)
   values (p_bot_id, v_name, bot_runtime.opt_text(p_payload, 'p_payload', 'user_id', '^[^[:cntrl:]]{1,128}$'), v_mode,
-          v_exchange, v_symbols, v_strategy, v_tier, coalesce(p_payload -> 'exchange_options', '{}'),
+          v_exchange, v_symbols, v_strategy, v_tier,
+          -- A paper market opens with its bot, so that its time goes on whoever runs the bot, and wherever.
+          case when v_exchange = 'paper' then jsonb_build_object('opened_at', bot_runtime.utc(clock_timestamp()))
+               else '{}' end || coalesce(nullif(p_payload -> 'exchange_options', 'null'), '{}'),
           jsonb_build_object('lease_s', bot_runtime.as_text(v_lease_s)), coalesce(p_payload -> 'settings', '{}'))
   on conflict (id) do nothing;
   if not found then
@@ -476,8 +479,10 @@ begin
   perform bot_runtime.arg_text(p_action, 'p_action', '^(list|retry|drop)$', 8);
   if p_action = 'list' then
     return jsonb_build_object('dead_letters', (
-      select coalesce(jsonb_agg(bot_runtime.dead_letter_json(newest) order by newest.id desc), '[]')
-        from (select * from bot_runtime.dead_letters where bot_id = p_bot_id order by id desc limit 1000) newest));
+      select coalesce(jsonb_agg(bot_runtime.dead_letter_json(first)
+                                order by first.status = 'waiting' desc, first.id desc), '[]')
+        from (select * from bot_runtime.dead_letters where bot_id = p_bot_id
+               order by status = 'waiting' desc, id desc limit 1000) first));
   end if;
   v_status := case p_action when 'retry' then 'retried' else 'dropped' end;
   v_id := bot_runtime.arg_int(p_id, 'p_id', 1, 999999999999999999);
@@ -491,6 +496,9 @@ begin
     if p_action = 'retry' then
       if v_letter.args is null or v_letter.args ? 'head' then
         perform bot_runtime.refuse('PT422', 'args_not_kept', 'p_id: it was too large, only its beginning was kept');
+      elsif v_letter.fn = 'upsert_bot_health_evidence' then
+        -- Evidence is what is newest, and newer evidence has come meanwhile.
+        perform bot_runtime.refuse('PT422', 'not_retryable', 'p_id: evidence of then would hide that of now');
       end if;
       -- A second refusal goes back to the operator, and the letter waits on.
       perform bot_runtime.apply(v_caller, v_letter.fn, v_letter.args);
@@ -506,11 +514,12 @@ comment on function public.bot_admin_dead_letters(uuid, text, text) is
 $c$Lists the outbox entries of a bot that were refused for good, applies one again, or gives one up.
 Argument p_action: list (viewer), retry or drop (operator).
 Argument p_id: the letter to retry or drop. Doing the same twice changes nothing.
-Result: list: {dead_letters: [{id, store_id, seq, fn, key, args, reason, at, status, resolved_at}]}, the newest 1000;
-else the one letter.
+Result: list: {dead_letters: [{id, store_id, seq, fn, key, args, reason, at, status, resolved_at}]}, those that wait
+first, the newest first among them and among the others, at most 1000; else the one letter.
 Refuses: PT401 operator_token_invalid; PT403 role_too_low (needs operator); PT404 bot_not_found, dead_letter_not_found;
 PT422 payload_invalid (the argument), dead_letter_resolved (it was retried or dropped before), args_not_kept (it was too
-large to be kept whole), and on retry whatever the entry's own function refuses.$c$;
+large to be kept whole), not_retryable (health evidence, which newer evidence has replaced), and on retry whatever the
+entry's own function refuses.$c$;
 
 create or replace function public.bot_admin_trade(p_bot_id uuid, p_payload jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -519,9 +528,12 @@ declare
   v_bot      bot_runtime.bots;
   v_caller   bot_runtime.caller;
   v_id       text;
+  v_exchange text;
   v_symbol   text;
   v_qty      numeric;
   v_price    numeric;
+  v_field    text;
+  v_known    bot_runtime.bot_trades;
   v_row      jsonb;
 begin
   v_bot := bot_runtime.operator_bot(p_bot_id);
@@ -543,20 +555,33 @@ begin
     perform bot_runtime.invalid('p_payload', 'price', 'not above zero');
   end if;
   perform bot_runtime.operator_text(bot_runtime.opt_text(p_payload, 'p_payload', 'reason'), 'p_payload.reason');
+  v_exchange := bot_runtime.opt_text(p_payload, 'p_payload', 'exchange_order_id');
   v_caller := bot_runtime.operator_bot_locked(p_bot_id);
-  if exists (select 1 from bot_runtime.bot_trades
-              where bot_id = p_bot_id and client_order_id = v_id and event is distinct from 'manual') then
-    perform bot_runtime.refuse('PT422', 'key_conflict', 'p_payload.client_order_id: is an order of the bot');
+  select case when client_order_id = v_id then 'client_order_id' else 'exchange_order_id' end into v_field
+    from bot_runtime.bot_trades
+   where bot_id = p_bot_id and (client_order_id = v_id or exchange_order_id = v_exchange)
+     and ((event, symbol, side, qty, avg_fill_price)
+            is distinct from ('manual', v_symbol, p_payload ->> 'side', v_qty, v_price)
+          or strategy <> nullif(p_payload ->> 'strategy', '') or position_id <> p_payload ->> 'position_id'
+          or reason <> p_payload ->> 'reason')
+   limit 1;
+  if found then
+    perform bot_runtime.refuse('PT422', 'key_conflict', format('p_payload.%s: known with another payload', v_field));
   end if;
+  select * into v_known from bot_runtime.bot_trades where bot_id = p_bot_id and client_order_id = v_id;
+  -- A repeat under a later epoch is no news either.
+  v_caller.epoch := coalesce(v_known.epoch, v_caller.epoch);
   v_row := bot_runtime.apply(v_caller, 'bot_runtime_upsert_trade', jsonb_build_object(
     'p_client_order_id', v_id,
-    'p_exchange_order_id', bot_runtime.opt_text(p_payload, 'p_payload', 'exchange_order_id'),
+    'p_exchange_order_id', v_exchange,
     'p_payload', jsonb_strip_nulls(jsonb_build_object(
       'symbol', v_symbol, 'side', p_payload ->> 'side', 'event', 'manual', 'order_type', 'market',
       'order_status', 'filled', 'qty', p_payload ->> 'qty', 'filled_qty', p_payload ->> 'qty',
       'avg_fill_price', p_payload ->> 'price', 'strategy', p_payload ->> 'strategy',
       'position_id', p_payload ->> 'position_id', 'reason', p_payload ->> 'reason'))));
-  perform bot_runtime.audit(v_operator, 'trade', p_bot_id, p_payload);
+  if v_known.id is null or v_row <> bot_runtime.trade_json(v_known) then
+    perform bot_runtime.audit(v_operator, 'trade', p_bot_id, p_payload);
+  end if;
   return v_row;
 end $$;
 comment on function public.bot_admin_trade(uuid, jsonb) is
@@ -565,7 +590,8 @@ Argument p_payload: client_order_id (names the record; a repeat changes nothing)
 or sell), qty and price (money as text); optional exchange_order_id, strategy, position_id, reason.
 Result: the row of bot_trades.
 Refuses: PT401 operator_token_invalid; PT403 role_too_low (needs operator); PT404 bot_not_found; PT422 payload_invalid
-(the field), key_conflict (the id is that of one of the bot's own orders), exchange_order_id_conflict.$c$;
+(the field), key_conflict (an order is known under one of the ids that is the bot's own, or another trade),
+exchange_order_id_conflict (the trade is known under another id of the exchange).$c$;
 
 do $$
 declare

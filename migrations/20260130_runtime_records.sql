@@ -232,7 +232,7 @@ begin
   else
     insert into bot_runtime.notification_queue (bot_id, channel, key, payload)
     values (p_caller.bot_id, v_channel, v_key, v_payload)
-    on conflict (bot_id, key) do nothing;
+    on conflict (bot_id, channel, key) do nothing;
   end if;
   if found then
     return true;
@@ -259,10 +259,10 @@ begin
     'p_channel', p_channel, 'p_payload', p_payload, 'p_key', p_key)));
 end $$;
 comment on function public.bot_runtime_notify(uuid, text, jsonb, text) is
-$c$Leaves a notice for people, once by its key: in the console, or in the queue of what is to be sent.
+$c$Leaves a notice for people, once by its channel and key: in the console, or in the queue of what is to be sent.
 Result: {recorded}; false for a repeat.
 Refuses: PT401 runtime_token_invalid; PT403 not_your_bot; PT409 stale_epoch (an epoch that never was); PT422
-payload_invalid (also an unknown channel), key_conflict (the key is known with another content).
+payload_invalid (also an unknown channel), key_conflict (the channel has a notice of this key with another content).
 Argument p_channel: in_app goes to notifications; email, slack, sms, pagerduty, webhook to notification_queue.
 Argument p_payload: an object of at most 64 KiB.
 Argument p_key: up to 512 characters.$c$;

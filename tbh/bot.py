@@ -18,12 +18,13 @@ from tbh.actors.claimant import Claimant
 from tbh.bot_plan import LEASE_S, plan_of_bot
 from tbh.domain.order import is_terminal
 from tbh.infra.context import BotContext, ContextCache, read_context
+from tbh.infra.restored import order_states
 from tbh.infra.runtime_token import TokenKeeper
 from tbh.infra.settings import Settings, load_settings
 from tbh.infra.statedir import StateDir
 from tbh.infra.store import SqliteStore
 from tbh.infra.supabase import SupabaseRpc
-from tbh.ports import Failure, Fatal, Lease, Rejected, Unavailable, Unknown
+from tbh.ports import Defer, Failure, Fatal, Lease, Rejected, Unavailable, Unknown
 from tbh.runtime.actor import Log
 from tbh.session import PaperSession
 from tbh.stopping import Stop
@@ -33,6 +34,7 @@ EXIT_TOKEN = 77
 EXIT_CONFIGURATION = 78
 ASK_TIMES = 3
 ASK_PAUSE_S = 0.5
+DEFER_MAX_S = 5.0
 LOOK_EVERY_S = 0.5
 
 
@@ -126,7 +128,7 @@ class _Boot:
             return 0
         context, lease = found
         try:
-            session = self._open(context)
+            session = self._open(context, leased=lease is not None)
         except Failure:
             if lease is not None:
                 self._give_back()
@@ -151,7 +153,7 @@ class _Boot:
                 raise
         except Rejected as refusal:
             raise _refused(refusal) from refusal
-        except (Unavailable, Unknown) as failure:
+        except (Unavailable, Unknown, Defer) as failure:
             return self._remembered(failure), None
         return context, lease
 
@@ -167,11 +169,11 @@ class _Boot:
         while not self._stop.asked:
             try:
                 lease = claimant.attempt()
-            except (Unavailable, Unknown):
+            except (Unavailable, Unknown, Defer) as failure:
                 silent += 1
                 if silent == ASK_TIMES:
                     raise
-                self._stop.sleep(ASK_PAUSE_S)
+                self._stop.sleep(min(failure.after_s, DEFER_MAX_S) if isinstance(failure, Defer) else ASK_PAUSE_S)
                 continue
             if lease is not None:
                 return lease
@@ -180,11 +182,13 @@ class _Boot:
                 held = claimant.held
                 self._say(f"boot {held.boot_id} holds the lease: watching it for up to {held.lease_s:g} s")
             self._stop.sleep(claimant.wait_s())
+        if silent:
+            self._give_back()  # a claim whose reply was lost may have been carried out
         return None
 
     def _remembered(self, failure: Failure) -> BotContext:
         """The context as it was kept, if there is anything to protect; otherwise ``Fatal`` (69)."""
-        where = f"{self._settings.supabase_url} does not answer ({failure})"
+        where = f"{self._settings.supabase_url} gives no usable answer ({failure})"
         kept, reason = self._cache.load()
         if kept is None or not self._protects():
             why = "nothing here needs protection" if kept is not None else f"no context was kept ({reason})"
@@ -203,7 +207,10 @@ class _Boot:
         """Whether the store knows of a position, or of an order that may still be alive."""
         if not self._state.store.exists():
             return False
-        store = SqliteStore.open(self._state.store)
+        try:
+            store = SqliteStore.open(self._state.store)
+        except Unavailable as failure:
+            raise Fatal(failure.reason, exit_code=EXIT_CONFIGURATION, detail=failure.detail) from failure
         try:
             return bool(store.positions()) or any(not is_terminal(each.status) for each in store.orders(open_only=True))
         finally:
@@ -217,7 +224,7 @@ class _Boot:
 
     # The session
 
-    def _open(self, context: BotContext) -> PaperSession:
+    def _open(self, context: BotContext, *, leased: bool) -> PaperSession:
         plan = plan_of_bot(
             context,
             self._settings,
@@ -227,7 +234,8 @@ class _Boot:
             tier_s=self._options.cycle_s,
             jitter_s=self._options.jitter_s,
         )
-        session = PaperSession.open(plan, state=self._state, rpc=self._rpc)
+        remembered = order_states(self._rpc.get_open_trades(symbol=plan.symbol)) if leased else []
+        session = PaperSession.open(plan, state=self._state, rpc=self._rpc, remembered=remembered)
         self._told.log = session.log
         return session
 

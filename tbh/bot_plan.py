@@ -35,7 +35,7 @@ class PaperOptions(BaseModel):
     account: Path | None = None
     candles: Path | None = None
     bars_per_second: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
-    opened_at: datetime | None = None
+    opened_at: datetime
     cash: Decimal = Decimal(10_000)
     fee: Decimal = Decimal("0.001")
     seed: int = Field(default=1, ge=0, lt=2**63)
@@ -50,10 +50,10 @@ class PaperOptions(BaseModel):
 
     @field_validator("opened_at")
     @classmethod
-    def _aware(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
+    def _aware(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
             raise ValueError("must name its zone, such as 2026-01-01T00:00:00Z")
-        return None if value is None else value.astimezone(UTC)
+        return value.astimezone(UTC)
 
 
 def paper_options(given: Mapping[str, Any]) -> PaperOptions:
@@ -93,7 +93,6 @@ def plan_of_bot(
     definition = _definition(context)
     options = paper_options(bot.exchange_options)
     bars_per_s = options.bars_per_second or 1 / definition.timeframe_s
-    opened_at = options.opened_at or _opened_at(state, now)
     return PaperPlan(
         candles=_candles(options, definition),
         simulated=options.candles is None,
@@ -116,7 +115,8 @@ def plan_of_bot(
             polling_tier=settings.polling_tier or bot.polling_tier or "standard",
         ),
         account=options.account,
-        opened_at=opened_at,
+        account_made=now,
+        opened_at=options.opened_at,
         flags=settings.gate_flags(),
         bars_max=bars_max,
         tier_s=tier_s,
@@ -155,12 +155,3 @@ def _candles(options: PaperOptions, definition: Definition) -> Recording:
         return load_candles(options.candles, timeframe_s=definition.timeframe_s)
     except CandleError as error:
         raise Fatal("candles_unusable", exit_code=EXIT_CONFIGURATION, detail=str(error)) from error
-
-
-def _opened_at(state: StatePaths, now: datetime) -> datetime:
-    """A market whose opening nobody has fixed opens with the first start on this state directory."""
-    try:
-        return datetime.fromtimestamp(state.opened.stat().st_mtime, UTC)
-    except FileNotFoundError:
-        state.opened.touch(mode=0o600)
-        return now

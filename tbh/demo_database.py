@@ -50,6 +50,7 @@ class DemoDatabase:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for the demo, which needs its database until its own end
                 bufsize=0,  # what a buffer had read ahead, select would not see
             )
         return cls(root, stack)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,11 @@ from tbh.messages.market import Market
 from tbh.plan import PaperPlan
 from tbh.ports import Exchange, Failure, Rpc, Store
 from tbh.runtime.actor import Log
+from tbh.runtime.within import within
 from tbh.wires import Borrowed
+
+RELEASE_S = 2.0
+SENDERS = frozenset({"gateway", "order_manager"})
 
 
 def supervisor_of(
@@ -48,11 +52,12 @@ def supervisor_of(
     )
 
 
-def release_lease(rpc: Rpc, exit_code: int, log: Log) -> None:
-    """The last actor has stopped, so that a rival may have the bot; one that has it already (75) needs no release."""
-    if exit_code == 75:
+def release_lease(rpc: Rpc, exit_code: int, log: Log, *, left_behind: Sequence[str]) -> None:
+    """Let a rival have the bot at once. Not if it has it already (75), and not while an actor that may still send an
+    order has not stopped: then the lease ends by itself, after what is under way has."""
+    if exit_code == 75 or SENDERS & set(left_behind):
         return
     try:
-        rpc.release()
-    except Failure as failure:
+        within(RELEASE_S, rpc.release)
+    except (Failure, TimeoutError) as failure:
         log.warning("lease_not_released", reason=str(failure))

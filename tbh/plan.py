@@ -14,9 +14,11 @@ from typing import Protocol
 
 from tbh import __version__
 from tbh.actors.identity import BotIdentity
+from tbh.actors.order_recovery import RESTORED
 from tbh.actors.supervisor import PositionPolicy
 from tbh.infra.store import SqliteStore
 from tbh.messages.market import Candle, Market
+from tbh.messages.orders import OrderState
 from tbh.ports import Batch, Fatal, Store
 from tbh.strategies.definition import Definition
 
@@ -65,7 +67,8 @@ class PaperPlan:
     """A session on the paper exchange: ``candles`` played to one strategy, with the bot's state under ``root``.
 
     ``bars_per_s`` None is as fast as it goes. With ``opened_at`` (aware UTC) the market's bar is a function of the time
-    since then, also while no bot runs. ``account`` is the exchange's file, None for one in the state directory.
+    since then, also while no bot runs. ``account`` is the exchange's file, None for one in the state directory;
+    ``account_made`` names an account that is made now, so that its ids are those of no other (None: they begin at 1).
     ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does with the
     position; ``flags`` are gate reasons that hold throughout; ``bars_max`` ends the session after so many bars;
     ``tier_s`` is how often the bot reports, None for its tier's interval, each report up to ``jitter_s`` later;
@@ -83,6 +86,7 @@ class PaperPlan:
     root: os.PathLike[str] | str
     bot: Bot = DEMO
     account: Path | None = None
+    account_made: datetime | None = None
     opened_at: datetime | None = None
     host: str = "threads"
     volume_share: Decimal | None = None
@@ -92,6 +96,16 @@ class PaperPlan:
     tier_s: float | None = None
     jitter_s: float = 0.0
     lease_s: float = 30.0
+
+    @property
+    def account_tag(self) -> str:
+        """What the ids of a new account carry."""
+        return "" if self.account_made is None else f"{int(self.account_made.timestamp()):x}"
+
+    @property
+    def account_first_seq(self) -> int:
+        """What the events of a new account are numbered from: above those of any account made before, in ms."""
+        return 0 if self.account_made is None else int(self.account_made.timestamp() * 1000)
 
     @property
     def lease_margin_s(self) -> float:
@@ -145,13 +159,28 @@ def identity_of(plan: PaperPlan, boot_id: str) -> BotIdentity:
     )
 
 
-def check_account_kept(store: SqliteStore, account: Path) -> None:
-    """See that the paper account is still there. Raises ``Fatal`` (78) when the store has orders, and the file
+def check_account_kept(store: SqliteStore, account: Path) -> bool:
+    """See that the paper account is still there; whether there is one at all.
+
+    Raises ``Fatal`` (78) when the store has orders, and the file
     ``account`` that they went to is gone: a new account knows nothing of them, nor of the position they made."""
     kept = account.exists() and account.stat().st_size > 0
     if not kept and store.orders_by_status():
         detail = f"{account} is missing, while the store beside it has orders: restore it, or start in another folder"
         raise Fatal("paper_account_missing", exit_code=78, detail=detail)
+    return kept
+
+
+def restore(store: SqliteStore, remembered: Sequence[OrderState]) -> None:
+    """Give the store the orders that it lacks, or knows an older state of, and leave a mark that it was so: it had
+    been left behind, or its disk is new."""
+    news = []
+    for state in remembered:
+        known = store.order(state.order.client_order_id)
+        if known is None or known.version < state.version:
+            news.append(state)
+    if news:
+        store.commit(Batch(orders=news, meta={RESTORED: "from the database"}))
 
 
 def check_same_market(store: Store, plan: PaperPlan) -> None:

@@ -7,7 +7,7 @@ library errors at the edge into the failures below (ARCHITECTURE §10) and raise
 - ``Unknown``: no evidence either way. Everything that is not provably one of the others.
 - ``Unavailable``: provably not sent or not served (refused connection, locked store); retry with back-off.
 - ``Defer``: not now (rate limit, maintenance announced); retry after ``after_s``.
-- ``Fatal``: configuration, ownership, broken invariant; escalate. ``exit_code`` is CONTRACTS §1's.
+- ``Fatal``: configuration, ownership, broken invariant; escalate with ``exit_code``.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Exchange(Protocol):
         """Account events with ``seq > after``, rising."""
 
     def last_seq(self) -> int:
-        """The ``seq`` of the newest account event, 0 when there is none."""
+        """The ``seq`` of the newest account event; before the first, the number that events rise from."""
 
     def position(self, symbol: str, *, timeout_s: float) -> PositionReport: ...
 
@@ -291,7 +291,10 @@ class Controls:
 
 
 class Rpc(Protocol):
-    """The database behind its functions (CONTRACTS §4), for one bot and one boot. Calls carry JSON types only."""
+    """The database's functions (CONTRACTS §4), for one bot and one boot, whose last claim gave ``epoch``. JSON only."""
+
+    @property
+    def epoch(self) -> int | None: ...
 
     def claim(self, *, previous_boot_id: str | None, seen_renewals: int | None, lease_s: float) -> Lease: ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,8 @@ from tbh.infra.statedir import StateDir
 from tbh.infra.store import SqliteStore
 from tbh.lockstep import BarsPerSecond, LockStep, OpenSince, Pace, at_once
 from tbh.messages.market import Advance
-from tbh.plan import PaperPlan, check_account_kept, check_same_market, identity_of, paper_market
+from tbh.messages.orders import OrderState
+from tbh.plan import PaperPlan, check_account_kept, check_same_market, identity_of, paper_market, restore
 from tbh.ports import Fatal, Rpc, Unavailable, Unknown
 from tbh.report import Board, Snapshot, Tally
 from tbh.runtime.actor import Log
@@ -59,6 +60,7 @@ class PaperSession:
         opened: ExitStack,
         *,
         rpc: Rpc | None = None,
+        remembered: Sequence[OrderState] = (),
         intercept: Intercept | None = None,
     ) -> None:
         self.plan = plan
@@ -72,9 +74,16 @@ class PaperSession:
         self.store = SqliteStore.open(state.store, clock=self.clock.now)
         opened.callback(self.store.close)
         account = plan.account or state.paper
-        check_account_kept(self.store, account)
+        if check_account_kept(self.store, account):  # a new account knows nothing of what was ordered at another
+            restore(self.store, remembered)
         self.exchange = PaperExchange(
-            account, self.market, cash=plan.cash, clock=self.clock, volume_share=plan.volume_share
+            account,
+            self.market,
+            cash=plan.cash,
+            clock=self.clock,
+            volume_share=plan.volume_share,
+            tag=plan.account_tag,
+            first_seq=plan.account_first_seq,
         )
         opened.callback(self.exchange.close)
         self.feed = ReplayMarket(
@@ -111,19 +120,21 @@ class PaperSession:
         *,
         state: StateDir | None = None,
         rpc: Rpc | None = None,
+        remembered: Sequence[OrderState] = (),
         intercept: Intercept | None = None,
     ) -> PaperSession:
         """Take the state directory (``state``, if the caller has it already) and everything in it.
 
-        ``rpc`` is the database, None for one in memory. ``intercept`` is called before each delivery and may raise,
-        which is then the actor's failure (fault campaigns). Raises ``Fatal``: 78 for what a person has to put right
-        first, a full disk too; 75 when somebody else has it. ``state`` is closed then, too.
+        ``rpc`` is the database, None for one in memory, and ``remembered`` are the orders that it knows to matter.
+        ``intercept`` is called before each delivery and may raise, which is then the actor's failure (fault
+        campaigns). Raises ``Fatal``: 78 for what a person has to put right first, a full disk too; 75 when somebody
+        else has it. ``state`` is closed then, too.
         """
         with ExitStack() as opened:
             state = StateDir.open(plan.root) if state is None else state
             opened.callback(state.close)
             try:
-                session = cls(plan, state, opened, rpc=rpc, intercept=intercept)
+                session = cls(plan, state, opened, rpc=rpc, remembered=remembered, intercept=intercept)
             except (Unavailable, Unknown) as failure:
                 exit_code = 75 if failure.reason == "locked" else 78
                 raise Fatal(failure.reason, exit_code=exit_code, detail=failure.detail) from failure
@@ -263,7 +274,6 @@ class PaperSession:
         left_behind = self.host.stop()
         if left_behind:
             self.log.warning("actors_left_behind", actors=left_behind)
-        release_lease(self.rpc, exit_code, self.log)
         self.exit_code = exit_code
         if not self._finish("report", self._conclude):
             exit_code = self.exit_code = exit_code or 70
@@ -272,6 +282,7 @@ class PaperSession:
         self._finish("events", self._events.close)
         status = {"phase": "CLOSED", "exit_code": exit_code, "bars": self.feed.position}
         self._finish("status", lambda: self.state.write_status(status))
+        release_lease(self.rpc, exit_code, self.log, left_behind=left_behind)
         logs.close(self.log)
         self.state.close()
         return exit_code

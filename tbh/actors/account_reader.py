@@ -78,6 +78,7 @@ class AccountReader(Actor):
     def _poll(self) -> list[AccountEvent]:
         """Tell the account's events since the last poll. Until that succeeds, a replay stays where it is."""
         try:
+            newest = self._exchange.last_seq()  # before the events: a new account begins above 0 without having any
             events = list(self._exchange.events(self._seq, timeout_s=self._timeout_s))
         except Fatal:
             raise
@@ -92,6 +93,7 @@ class AccountReader(Actor):
         for event in events:
             self.ctx.send(event)
             self._seq = max(self._seq, event.seq)
+        self._seq = max(self._seq, newest)
         return events
 
     @receive

@@ -32,6 +32,9 @@ FLATTEN_EVERY_S = 5.0
 BEATS_PER_LEASE = 3
 """A heartbeat goes out so often that two in a row may fail before the lease ends."""
 
+BEATS_PER_INCARNATION = 1_000_000_000
+"""The numbers of a boot's heartbeats only rise, also when this actor begins anew."""
+
 _UNKNOWN_CONTROLS: Final = Controls(version=0, paused=True)
 
 
@@ -96,12 +99,12 @@ class ControlPollerActor(Actor):
         self._told: ControlsChanged | None = None
         self._acknowledged = 0
         self._flattened: str | None = None
-        self._beats = 0
+        self._sent = self._beats = 0
         self._sync = SyncStatus.UNKNOWN
         self._marked: Marked | None = None
         self._position: PositionChanged | None = None
         self._gate: tuple[str, ...] = ()
-        if self._claim():
+        if self._resume() or self._claim():
             self._refresh()
         else:
             self._tell_lease(LeaseLapsed(epoch=0))
@@ -111,11 +114,19 @@ class ControlPollerActor(Actor):
 
     # The lease
 
+    def _resume(self) -> bool:
+        """Go on under the epoch that a former incarnation had: a new one would hide that another runtime had the bot
+        meanwhile, and that its orders stand beside ours."""
+        self._epoch = self._rpc.epoch if self.ctx.incarnation else None
+        return self._epoch is not None and self._beat()
+
     def _claim(self) -> bool:
         sent_s = self.ctx.monotonic()
         lease = self._database.call(self._claimant.attempt)
         if lease is None:
             return False
+        if self._epoch not in (None, lease.epoch):
+            raise self._database.lose(f"the lease is at epoch {lease.epoch}, ours was {self._epoch}")
         self._epoch = lease.epoch
         self._renewed(lease, sent_s)
         return True
@@ -161,6 +172,7 @@ class ControlPollerActor(Actor):
 
     def _beat(self) -> bool:
         sent_s = self.ctx.monotonic()
+        self._sent += 1  # also without an answer: the next one says something newer
         answer = self._database.call(lambda: self._rpc.heartbeat(self._payload()))
         if answer is None:
             return False
@@ -178,7 +190,7 @@ class ControlPollerActor(Actor):
         payload: dict[str, Any] = {
             "heartbeat_at": utc_text(self.ctx.now()),
             "exchange_sync_status": self._sync.value,
-            "heartbeat_seq": self._beats + 1,
+            "heartbeat_seq": self.ctx.incarnation * BEATS_PER_INCARNATION + self._sent,
             "boot_id": self._identity.boot_id,
             "run_id": self._identity.run_id,
             "version": self._identity.version,
@@ -274,9 +286,9 @@ class ControlPollerActor(Actor):
 
     @receive
     def on_flattened(self, flattened: Flattened) -> None:
+        self.ctx.answered(flattened.request_id)  # also when a later one has been asked for meanwhile
         if flattened.request_id == self._flatten_id():
             self._flattened = flattened.request_id
-            self.ctx.answered(flattened.request_id)
             self._acknowledge()
 
     def _acknowledge(self) -> None:

@@ -206,6 +206,9 @@ class OrderManagerActor(OrderRecovery):
             self._position_moved(held)
         if state is not None:
             self._move(self._orders.caught_up(fill.client_order_id, self.ctx.now(), step=market.amount_step), "fill")
+        elif new and self._blank and not self._ready:
+            # The account tells its whole history to a store that has none of it: old news, and no alarm.
+            self.ctx.log.info("fill_of_old", trade_id=fill.trade_id, client_order_id=fill.client_order_id)
         elif new:
             text = f"{fill.symbol}: {fill.side} {fill.qty} at {fill.price}, of an order that is not known here"
             self._call_people(f"foreign:{fill.trade_id}", text)

@@ -44,6 +44,7 @@ class PositionGuard(OrderEvidence):
         self._refusals: dict[tuple[Purpose, str], int] = {}
         self._untargeted = ""
         self._strays: dict[str, None] = {}
+        self._left_standing: set[str] = set()
         self._ready = False
 
     def _exit_under_way(self) -> bool:
@@ -65,6 +66,9 @@ class PositionGuard(OrderEvidence):
         if not self._ready:
             return
         position = self._position
+        if position is None:
+            while self._left_standing:
+                self._ask_cancel(self._left_standing.pop(), self._market.symbol)
         wanted = self._wanted(position)
         for purpose in (Purpose.STOP, Purpose.TARGET):
             standing = [state for state in self._standing() if state.order.purpose is purpose]
@@ -179,10 +183,20 @@ class PositionGuard(OrderEvidence):
     def _found_stray(self, found: OrderFound) -> None:
         """An order that is open at the exchange, and in nobody's memory: the store was faulted when it was sent, or an
         escalation has sent it. Protection is made anew and an entry is nobody's wish, so both go. An exit is let be
-        where it can't do more than close the position."""
+        where it can't do more than close the position, and a guard where nobody here knows how to make another."""
         parts = ids.parse(found.client_order_id, self._bot_id)
         if parts is None:
             return  # somebody else's
+        position = self._book.position
+        if parts.purpose.is_protection and position is not None and not position.strategy:
+            if found.client_order_id not in self._left_standing:
+                self._left_standing.add(found.client_order_id)
+                text = (
+                    f"{position.symbol}: a position is open whose entry is not known here: what guards it at the "
+                    "exchange is left as it stands, and is not moved"
+                )
+                self._call_people(f"guard_kept:{position.position_id}", text)
+            return
         harmless = parts.purpose in CLOSERS and self._market.enforces_reduce_only
         if not harmless and not self.ctx.asking(f"cancel:{found.client_order_id}"):
             self._ask_cancel(found.client_order_id, self._market.symbol)

@@ -28,6 +28,9 @@ RETOLD_MAX: Final = 200
 VERSION_LEAP: Final = 1_000
 """What former incarnations still have on its way to the disk must not outrank what is found out now."""
 
+RESTORED: Final = "restored"
+"""Meta key: orders of this store were taken from the database, which tells only of those that matter still."""
+
 _RESYNC: Final = "resync"
 
 
@@ -43,7 +46,8 @@ class OrderRecovery(PositionCloser):
         done = {request_id for request_id, status in store.actions().items() if status == "done"}
         super().__init__(ctx, terms=terms, orders=Blotter(states), flattened=done)
         self._store = store
-        self._blank = not states
+        # Where rows came from the database, orders that are done may be missing as they are on an empty disk.
+        self._blank = not states or store.meta(RESTORED) is not None
         self._read_fills({state.order.client_order_id: state.order for state in states})
         for state in states:
             self._note_guard(state.order)

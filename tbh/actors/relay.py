@@ -80,6 +80,8 @@ class RelayActor(Actor):
 
     def on_stop(self) -> None:
         """Take along what is left, as far as the database answers; the rest waits in the store."""
+        if self._failures:
+            return  # it does not answer, and nobody should wait for it now
         for _ in range(STOP_BATCHES_MAX):
             self.ctx.answered(_MARK)
             before = self._relayed_up_to

@@ -13,7 +13,7 @@ from typing import Any
 
 from tbh.domain.money import plain
 from tbh.messages.account import Position, PositionSynced, SyncStatus, TradeClosed
-from tbh.messages.orders import Fill, Flattened, Order, OrderChanged
+from tbh.messages.orders import Fill, Flattened, Order, OrderChanged, Protection
 from tbh.messages.strategy import Decision, Refused
 from tbh.messages.system import DeadLettered
 
@@ -53,6 +53,7 @@ def order_row(changed: OrderChanged) -> Entry:
         "change": changed.event,
         "reason": state.reason,
         "version": state.version,
+        "protection": None if order.protection is None else _protection(order.protection),
     }
     args = {
         "p_client_order_id": order.client_order_id,
@@ -202,6 +203,19 @@ def sync_row(synced: PositionSynced) -> Entry:
     }
     level = "info" if synced.status is SyncStatus.OK else "critical"
     return _event("position_sync", level, payload, f"sync:{synced.symbol}:{payload['at']}:{synced.status.value}")
+
+
+def _protection(protection: Protection) -> dict[str, Any]:
+    trailing = protection.trailing
+    told = {
+        "stop_loss": _money(protection.stop_loss),
+        "take_profit": _money(protection.take_profit),
+        "trailing": None
+        if trailing is None
+        else {"distance": plain(trailing.distance), "activate_at": plain(trailing.activate_at)},
+        "basis_price": _money(protection.basis_price),
+    }
+    return _known(told)
 
 
 def _event(kind: str, level: str, payload: Mapping[str, Any], key: str) -> Entry:

@@ -55,15 +55,20 @@ class Matcher:
     """One account on one market. Deterministic: the same calls give the same events, ids and numbers.
 
     ``volume_share`` is the fraction of each bar's volume that may execute (None: no limit). ``fee_in`` is the coin
-    of the fees: always quote, or the coin that the fill brings in. ``touched`` holds the standing of every order
-    that the last call changed.
+    of the fees: always quote, or the coin that the fill brings in. ``tag`` and ``first_seq`` are ``Account``'s; a
+    restored state brings its own. ``touched`` holds the standing of every order that the last call changed.
     """
 
     def __init__(
-        self, market: Market, *, cash: Decimal, volume_share: Decimal | None = None, fee_in: FeeIn = "quote"
+        self,
+        market: Market,
+        *,
+        cash: Decimal,
+        volume_share: Decimal | None = None,
+        fee_in: FeeIn = "quote",
+        tag: str = "",
+        first_seq: int = 0,
     ) -> None:
-        if cash < 0:
-            raise ValueError(f"an account starts with cash of 0 or more: {cash}")
         if volume_share is not None and not 0 < volume_share <= 1:
             raise ValueError(f"a share of the volume lies within 0 and 1: {volume_share}")
         if fee_in not in ("quote", "received"):
@@ -71,7 +76,7 @@ class Matcher:
         self.market = market
         self.volume_share = volume_share
         self.fee_in = fee_in
-        self.account = Account(cash=cash)
+        self.account = Account.opened(cash, tag=tag, first_seq=first_seq)
         self.last_price: Decimal | None = None
         self.bar_open: datetime | None = None
         self.touched: dict[str, Standing] = {}
@@ -113,7 +118,7 @@ class Matcher:
         self.account = replace(self.account, accepted=self.account.accepted + 1)
         resting = Resting(
             client_order_id=order.client_order_id,
-            exchange_order_id=f"P{self.account.accepted:08d}",
+            exchange_order_id=self.account.last_order_id,
             side=order.side,
             type=order.type,
             qty=order.qty,

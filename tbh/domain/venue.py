@@ -6,6 +6,7 @@ default decimal context rounds even a sign change or ``abs``, so signs go throug
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,8 @@ from typing import Any
 from tbh.domain.money import EXACT, ZERO, dec, divide, floor_to_step
 from tbh.messages.market import Market
 from tbh.messages.orders import Order, OrderStatus, OrderType, Side
+
+_TAG = re.compile(r"[A-Za-z0-9._-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,9 @@ class Standing:
 class Account:
     """``cash`` in quote moves by qty * price and by fees; ``qty`` is the signed position in base.
 
-    ``entry_price`` is the average cost, None when flat. ``seq`` numbers the events, ``accepted`` the orders.
+    ``entry_price`` is the average cost, None when flat. ``seq`` numbers the events, from above ``first_seq``;
+    ``accepted`` numbers the orders, whose ids bear the ``tag``. Accounts of one bot that differ in tag and range of
+    numbers never give the same id or number twice.
     """
 
     cash: Decimal
@@ -78,6 +83,24 @@ class Account:
     accepted: int = 0
     fills: int = 0
     canceled: int = 0
+    tag: str = ""
+    first_seq: int = 0
+
+    @classmethod
+    def opened(cls, cash: Decimal, *, tag: str = "", first_seq: int = 0) -> Account:
+        """A new account. ``ValueError`` for negative ``cash`` or ``first_seq``, or a ``tag`` that can't be in an id."""
+        if cash < 0:
+            raise ValueError(f"an account starts with cash of 0 or more: {cash}")
+        if first_seq < 0:
+            raise ValueError(f"an account's events are numbered from above 0 or more: {first_seq}")
+        if not _TAG.fullmatch(tag):
+            raise ValueError(f"an account's tag is up to 40 letters, digits, dots, underscores or hyphens: {tag!r}")
+        return cls(cash=cash, seq=first_seq, tag=tag, first_seq=first_seq)
+
+    @property
+    def last_order_id(self) -> str:
+        """The exchange's id of the order that was accepted last."""
+        return f"P{self.tag}-{self.accepted:08d}" if self.tag else f"P{self.accepted:08d}"
 
     def executed(self, side: Side, qty: Decimal, price: Decimal, *, fee: Decimal, fee_in_base: bool) -> Account:
         """The account after a fill of ``qty`` at ``price``; ``fee`` (positive) is taken from the coin it is in."""

@@ -60,6 +60,10 @@ class MemoryRpc:
         """Another boot's connection to the same rows."""
         return MemoryRpc(self.tables.bot_id, monotonic=self.tables.monotonic, boot_id=boot_id, tables=self.tables)
 
+    @property
+    def epoch(self) -> int | None:
+        return self._epoch
+
     def fail_next(self, failure: Failure, *, times: int = 1, on: str | None = None) -> None:
         """The next ``times`` calls (of the method ``on``, if given) raise ``failure`` and change nothing."""
         self._failures += [(on, failure)] * times

@@ -64,8 +64,11 @@ class PaperExchange:
     """Implements ``tbh.ports.Exchange`` over the file at ``path``, which it makes if there is none.
 
     ``cash`` (quote), ``volume_share`` and ``fee_in`` are ``Matcher``'s; a file made with other values, or for another
-    market, is refused (``Fatal``, 78). May be called from several threads. ``AccountFile`` tells the failures; also
-    ``Unavailable('busy')`` when another thread kept the account longer than ``timeout_s``.
+    market, is refused (``Fatal``, 78). ``tag`` goes into every order and trade id that the exchange gives, events are
+    numbered from above ``first_seq``: both are the file's from its making on, and later arguments do not change them.
+    They keep the ids and numbers of a bot's successive accounts apart. May be called from several threads.
+    ``AccountFile`` tells the failures; also ``Unavailable('busy')`` when another thread kept the account longer than
+    ``timeout_s``.
     """
 
     def __init__(
@@ -77,11 +80,15 @@ class PaperExchange:
         clock: Clock,
         volume_share: Decimal | None = None,
         fee_in: FeeIn = "quote",
+        tag: str = "",
+        first_seq: int = 0,
     ) -> None:
         self._market = market
         self._clock = clock
         self._start_cash = cash
-        self._matcher = Matcher(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
+        self._matcher = Matcher(
+            market, cash=cash, volume_share=volume_share, fee_in=fee_in, tag=tag, first_seq=first_seq
+        )
         settings = _settings(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
         self._file = AccountFile(path, settings=settings, venue=self._matcher.state())
         self._matcher.restore(self._file.venue)
@@ -144,6 +151,8 @@ class PaperExchange:
             return tuple(_report(standing) for standing in standings if standing is not None)
 
     def events(self, after: int, *, timeout_s: float) -> Sequence[AccountEvent]:
+        # There is nothing below the first number, so memory that begins there holds all that was asked for.
+        after = max(after, self._matcher.account.first_seq)
         if after >= self._seq:
             return ()
         with self._held(timeout_s):
@@ -152,6 +161,7 @@ class PaperExchange:
             return self._file.events(after)
 
     def last_seq(self) -> int:
+        """The newest event's; ``first_seq`` before the first."""
         return self._seq
 
     def position(self, symbol: str, *, timeout_s: float) -> PositionReport:

@@ -29,7 +29,8 @@ from tbh.infra.paper_rows import (
 )
 from tbh.ports import AccountEvent, Failure, Fatal, Unavailable, Unknown
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 added the account's tag and first number; a file of format 1 has neither, and becomes 2 when it is opened."""
 APPLICATION_ID = 0x54424850
 """The letters TBHP in the file's header tell a paper account from any other SQLite file."""
 
@@ -129,10 +130,11 @@ class AccountFile:
         if _check_format(db, self.path):
             for statement in filter(str.strip, _SCHEMA.split(";\n")):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("INSERT INTO settings VALUES (1, ?)", (json.dumps(settings, sort_keys=True),))
             db.execute("INSERT INTO state VALUES (1, 0, 'null', ?)", (json.dumps(venue.to_json()),))
+        if db.execute("PRAGMA user_version").fetchone()[0] < FORMAT_VERSION:
+            db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         db.execute("COMMIT")
         stored = _read_settings(db, self.path)
         if stored != settings:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -195,6 +196,8 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> S
     """
     if env_file is not None and not env_file.is_file():
         raise Fatal(f"{env_file}: no such environment file; check the path", exit_code=EXIT_CONFIGURATION)
+    if env_file is not None:
+        _check_lines(env_file)
     given: dict[str, Any] = {
         name: value for name in Settings.model_fields if (value := environ.get(name.upper(), "").strip())
     }
@@ -204,13 +207,29 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> S
         problems = [_line(each) for each in error.errors(include_url=False, include_input=False)]
         raise Fatal("\n".join(problems), exit_code=EXIT_CONFIGURATION) from None
     except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise Fatal(f"{env_file}: can't be read ({what}); check it", exit_code=EXIT_CONFIGURATION) from None
+        raise _unreadable(env_file, error) from None
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             register_secret(value.get_secret_value())
     return settings
+
+
+def _check_lines(env_file: Path) -> None:
+    """A line that can't be read might have been the kill switch, so it is not passed over. ``Fatal`` (78)."""
+    try:
+        with env_file.open(encoding="utf-8") as file:
+            wrong = [binding.original.line for binding in parse_stream(file) if binding.error]
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(env_file, error) from None
+    if wrong:
+        problems = [f"{env_file}:{line}: is not NAME=value; mend its quotes or take it out" for line in wrong]
+        raise Fatal("\n".join(problems), exit_code=EXIT_CONFIGURATION)
+
+
+def _unreadable(env_file: Path | None, error: OSError | UnicodeDecodeError) -> Fatal:
+    what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+    return Fatal(f"{env_file}: can't be read ({what}); check it", exit_code=EXIT_CONFIGURATION)
 
 
 def _line(error: ErrorDetails) -> str:

@@ -29,7 +29,6 @@ class StatePaths:
         self.root = Path(root).absolute()
         self.store = self.root / "store.sqlite"
         self.token = self.root / "token.sealed"
-        self.opened = self.root / "opened"
         self.context = self.root / "context.sealed"
         self.database = self.root / "database"
         self.paper = self.root / "paper.sqlite"
@@ -39,6 +38,7 @@ class StatePaths:
         self.status = self.root / "status.json"
         self.lock = self.root / "lock"
         self.boots = self.root / "boots.json"
+        self.home = self.root / "home.json"
         self.kill = self.root / "kill"
 
     @property
@@ -66,14 +66,25 @@ class StateDir(StatePaths):
     ``boot_id`` is new for each opening. ``previous_boot_ids`` are those of earlier boots that may still hold the
     bot's lease, newest first: a process may die between taking a boot id and claiming with it, so the newest alone
     would not always be the holder.
+
+    That they are gone is proved by their lock, which is now this process's. So they are offered only where it is the
+    same lock: ``home.json`` keeps the host, the folder and the lock file (device and inode) of the last opening. In
+    a copy of the folder, whose original may be running, they are not offered, and the start waits for the lease like
+    any rival's. A renamed folder is the same one. One that was moved to another disk or host, mounted anew under
+    another device number, or used from a container with another host name waits for one lease too: the safe side.
     """
 
     def __init__(self, root: Path, lock_fd: int) -> None:
         super().__init__(root)
         self._lock_fd: int | None = lock_fd
         self.boot_id = os.urandom(16).hex()
-        self.previous_boot_ids = self._read_boots()
+        here = _home(root, lock_fd)
+        at_home = _text(self.home) == here
+        self.previous_boot_ids = self._read_boots() if at_home else ()
+        # A copy must have lost the original's boots before it may count as at home.
         self._write_boots((self.boot_id, *self.previous_boot_ids)[:BOOTS_MAX])
+        if not at_home:
+            _replace(self.home, here)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> StateDir:
@@ -160,6 +171,24 @@ def _lock(lock_fd: int, root: Path) -> None:
         ) from error
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def _home(root: Path, lock_fd: int) -> str:
+    """Where the folder and its lock are. The lock's inode can't be another file's while a process holds it open."""
+    folder, lock = root.stat(), os.fstat(lock_fd)
+    home = {
+        "host": os.uname().nodename,
+        "folder": [folder.st_dev, folder.st_ino],
+        "lock": [lock.st_dev, lock.st_ino],
+    }
+    return json.dumps(home) + "\n"
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def _unusable(root: Path, error: OSError) -> Fatal:

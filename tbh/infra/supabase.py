@@ -77,6 +77,11 @@ class SupabaseRpc:
         self._token_ttl_s: float | None = None
         self._rotate_not_before_s = 0.0
 
+    @property
+    def epoch(self) -> int | None:
+        """That of this boot's last claim, None before the first."""
+        return self._epoch
+
     def close(self) -> None:
         """Close the connections; calls after that are ``Unavailable('closed')``."""
         self._functions.close()

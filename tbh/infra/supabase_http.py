@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -23,6 +24,9 @@ from tbh.infra.supabase_errors import EXIT_CONFIGURATION, bad_reply, failure_of_
 from tbh.ports import Fatal, Rejected, Unavailable
 
 READ_TIMEOUT_S = 5.0
+REPLY_BYTES_MAX = 16_000_000
+"""Far above anything that a function of ours tells."""
+
 CONNECT_TIMEOUT_S = 2.0
 CONNECTIONS_MAX = 16
 IDLE_CONNECTION_S = 30.0
@@ -41,6 +45,7 @@ class FunctionClient:
         register_secret(service_key)
         self._base_url = url.rstrip("/") + "/rest/v1"
         self._keys = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
+        self._read_timeout_s = read_timeout_s
         self._seen = threading.local()
         self._http = _http_client(url, read_timeout_s, self._see)
         self._lock = threading.Lock()
@@ -98,7 +103,31 @@ class FunctionClient:
         """Keep for the calling thread what the client would lose of a response."""
         self._seen.status = response.status_code
         self._seen.retry_after = response.headers.get("retry-after")
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        response.stream = _Bounded(response.stream, until_s=time.monotonic() + self._read_timeout_s)
         self._seen.empty = not response.read()
+
+
+class _Bounded(httpx.SyncByteStream):
+    """A reply's body, as far as it comes in time and in reason: a time-out of each read alone would let a server that
+    sends a byte now and then keep its caller for ever."""
+
+    def __init__(self, body: httpx.SyncByteStream, *, until_s: float) -> None:
+        self._body = body
+        self._until_s = until_s
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = REPLY_BYTES_MAX
+        for part in self._body:
+            left -= len(part)
+            if left < 0:
+                raise httpx.ReadError(f"a reply of more than {REPLY_BYTES_MAX} bytes")
+            if time.monotonic() > self._until_s:
+                raise httpx.ReadTimeout("the reply did not end in time")
+            yield part
+
+    def close(self) -> None:
+        self._body.close()
 
 
 def _http_client(url: str, read_timeout_s: float, see: Callable[[httpx.Response], None]) -> httpx.Client:

@@ -24,6 +24,7 @@ from tbh.messages.base import Message
 from tbh.messages.system import ActorHung, Resume, Stop, Urgent
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Cell, CellState, describe
+from tbh.runtime.clock import process_clock
 from tbh.runtime.host import Intercept
 from tbh.runtime.hosting import TreeHost
 from tbh.runtime.inbox import Inbox
@@ -166,7 +167,7 @@ class ThreadHost(TreeHost):
             on_settled=on_settled,
             intercept=intercept,
         )
-        self.monotonic = time.monotonic
+        self.monotonic = process_clock
         self._seq = itertools.count(1)
         self._settling = Settling(self._all_settled, self._settled, self._failed("on_settled"))
         self._stopping = False

@@ -327,6 +327,14 @@ class TestControls:
         assert bench.take(Flatten) == []
         assert bench.rpc.tables.acknowledged == [1, 2]
 
+    def test_a_flatten_that_another_one_overtook_is_not_asked_for_for_ever(self, bench: Bench) -> None:
+        bench.rpc.set_controls(flatten_version=2)
+        bench.probe.advance(9)
+        bench.rpc.set_controls(flatten_version=3)
+        bench.probe.advance(9)
+        bench.probe.tell(Flattened(request_id="flatten:2"), Flattened(request_id="flatten:3"))
+        assert bench.probe.asking == []
+
     def test_another_requests_end_is_not_taken_for_it(self, bench: Bench) -> None:
         bench.probe.advance(0)
         bench.rpc.set_controls(flatten_version=2)
@@ -352,6 +360,29 @@ class TestHeartbeat:
 
 
 class TestRestart:
+    def test_a_restart_goes_on_under_the_epoch_it_had(self, bench: Bench) -> None:
+        bench.probe.advance(0)
+        bench.probe.take()
+        bench.probe.restart()
+        assert bench.take(LeaseRenewed)[0].epoch == 1
+        assert bench.rpc.calls["claim"] == 1
+
+    def test_a_restart_finds_out_that_another_runtime_had_the_bot_meanwhile(self, bench: Bench) -> None:
+        bench.probe.advance(0)
+        rival = bench.rpc.connect("rival")
+        rival.claim(previous_boot_id="boot-1", seen_renewals=None, lease_s=30)
+        rival.release()
+        bench.probe.restart()
+        assert bench.probe.escalation is not None
+        assert bench.probe.escalation[2] == 75
+
+    def test_the_numbers_of_heartbeats_rise_across_a_restart(self, bench: Bench) -> None:
+        bench.probe.advance(20)
+        before = bench.rpc.tables.state["heartbeat_seq"]
+        bench.probe.restart()
+        bench.probe.advance(0)
+        assert bench.rpc.tables.state["heartbeat_seq"] > before
+
     @pytest.mark.parametrize("told", RECEIVED, ids=lambda told: type(told).__name__)
     def test_a_crash_on_any_message_keeps_the_lease(self, bench: Bench, told: Message) -> None:
         bench.probe.advance(0)

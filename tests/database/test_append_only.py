@@ -55,6 +55,24 @@ def test_append_only_tables_refuse_update_delete_and_truncate_for_everybody(logg
                 connection.execute(statement.encode())
 
 
+def test_a_detached_month_is_append_only_still_and_can_be_dropped(server, migrated) -> None:
+    with copy_of(server, migrated) as database, psycopg.connect(database.migrator, autocommit=True) as owner:
+        owner.execute("insert into bot_runtime.audit_log (operator, role, action) values ('o', 'admin', 'a')")
+        row = owner.execute("select tableoid::regclass::text from bot_runtime.audit_log").fetchone()
+        assert row is not None
+        month = row[0]
+        bounds = "select pg_get_expr(relpartbound, oid) from pg_class where oid = %s::regclass"
+        bound = owner.execute(bounds, (month,)).fetchone()
+        assert bound is not None
+        owner.execute(f"alter table bot_runtime.audit_log detach partition {month}".encode())
+        for statement in (f"update {month} set action = 'x'", f"delete from {month}", f"truncate {month}"):
+            with pytest.raises(psycopg.errors.RestrictViolation, match="is append-only"):
+                owner.execute(statement.encode())
+        owner.execute(f"alter table bot_runtime.audit_log attach partition {month} {bound[0]}".encode())
+        owner.execute(f"alter table bot_runtime.audit_log detach partition {month}".encode())
+        owner.execute(f"drop table {month}".encode())
+
+
 def test_a_log_row_goes_to_its_month_and_one_beyond_them_to_the_default_partition(database) -> None:
     bot_id = str(uuid.uuid4())
     insert = "insert into bot_runtime.bot_events (bot_id, kind, recorded_at) values (%s, 'k', {})"

@@ -191,6 +191,38 @@ def test_heartbeats_gather_the_figures_of_a_run(bot) -> None:
     assert [(row[0], row[1], *map(str, row[2:])) for row in rows] == [("a", 4, "12", "7.5", "12")]
 
 
+@pytest.mark.parametrize("fn", ["bot_runtime_heartbeat", "tick_heartbeat"])
+def test_a_late_or_repeated_heartbeat_renews_the_lease_and_changes_nothing_else(bot, fn) -> None:
+    metrics = "select heartbeats, equity_last, equity_min, equity_max from bot_runtime.run_metrics where bot_id = %s"
+    renewals = "select renewals from bot_runtime.bot_leases where bot_id = %s"
+    bot.beat(heartbeat_seq=1, equity="100")
+    bot.beat(heartbeat_seq=10, equity="110", heartbeat_at=AT)
+    [(before,)], standing, counted = bot.rows(renewals), bot.state(), bot.rows(metrics)
+    for seq in (10, 9, "2"):
+        bot.call(fn, payload={"heartbeat_seq": seq, "equity": "1", "heartbeat_at": "2026-01-01T00:00:00Z"})
+    assert (bot.state(), bot.rows(metrics)) == (standing, counted)
+    assert bot.rows(renewals) == [(before + 3,)]
+    bot.beat(heartbeat_seq=11, equity="111")
+    bot.beat(equity="112")
+    assert (bot.state()["equity"], bot.rows(metrics)[0][0]) == (112, 4)
+
+
+def test_a_late_heartbeat_s_event_is_logged_all_the_same(bot) -> None:
+    bot.beat(heartbeat_seq=2)
+    bot.beat(heartbeat_seq=1, event="started")
+    events = bot.rows("select payload ->> 'event' from bot_runtime.bot_events where bot_id = %s")
+    assert (events, bot.state()["payload"]["heartbeat_seq"]) == ([("started",)], 2)
+
+
+def test_the_next_boot_counts_its_heartbeats_from_the_beginning(bot) -> None:
+    bot.beat(heartbeat_seq=9)
+    epoch = bot.call("bot_runtime_claim", boot_id="b", previous_boot_id="a")["epoch"]
+    bot.headers |= {"x-runtime-boot-id": "b", "x-runtime-epoch": str(epoch)}
+    bot.beat(heartbeat_seq=1)
+    state = bot.state()
+    assert (state["boot_id"], state["payload"]["heartbeat_seq"]) == ("b", 1)
+
+
 def test_the_document_s_heartbeat_answers_with_the_row(bot) -> None:
     row = bot.call("tick_heartbeat", payload={"heartbeat_at": AT, "equity": "1.50", "event": "tick"})
     assert row["heartbeat_at"] == "2026-01-02T03:04:05.000000Z"

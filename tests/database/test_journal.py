@@ -155,6 +155,15 @@ class TestNotices:
         with refused("PT422", "key_conflict", "p_key"):
             bot.call("bot_runtime_notify", p_payload={"text": "y"}, **args)
 
+    def test_one_key_on_two_channels_is_two_notices(self, bot: Bot) -> None:
+        for channel, text in (("email", "x"), ("slack", "y"), ("in_app", "z")):
+            args = {"p_channel": channel, "p_key": "k", "p_payload": {"text": text}}
+            assert bot.call("bot_runtime_notify", **args)["recorded"]
+            assert not bot.call("bot_runtime_notify", **args)["recorded"]
+        queued = {(row["channel"], row["payload"]["text"]) for row in bot.rows("notification_queue")}
+        assert queued == {("email", "x"), ("slack", "y")}
+        assert len(bot.rows("notifications")) == 1
+
     def test_write_notification_writes_one_each_call_unless_the_payload_has_a_key(self, bot: Bot) -> None:
         for _ in range(2):
             bot.call("write_notification", p_channel="in_app", p_payload={"text": "x"})

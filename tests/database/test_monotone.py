@@ -178,6 +178,7 @@ def test_unruly_rows_of_one_order_are_joined_the_same_in_any_order(database: Dat
             "reduce_only": st.booleans(),
             "exchange_payload": st.sampled_from([{"a": 1}, {"b": "x"}]),
             "position_id": st.sampled_from(["p1", "p2"]),
+            "protection": st.sampled_from([{"stop": "1"}, {"target": None, "stop": "2"}]),
         },
     )
     rows: list[Row] = data.draw(st.lists(row, min_size=1, max_size=6))

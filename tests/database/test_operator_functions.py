@@ -522,12 +522,16 @@ def letter(operators: Operators, bot_id: str) -> Callable[..., int]:
     return make
 
 
-def test_dead_letters_are_listed_newest_first(operators: Operators, bot_id: str, letter: Callable[..., int]) -> None:
-    ids = [letter(seq=1), letter(seq=2)]
+def test_dead_letters_that_wait_are_listed_first_and_each_kind_newest_first(
+    operators: Operators, bot_id: str, letter: Callable[..., int]
+) -> None:
+    ids = [letter(seq=seq) for seq in range(1, 5)]
+    for number in ids[2:]:
+        operators.call("bot_admin_dead_letters", "operator", bot_id=bot_id, action="drop", id=str(number))
     listed = operators.call("bot_admin_dead_letters", "viewer", bot_id=bot_id, action="list")["dead_letters"]
-    assert [each["id"] for each in listed] == ids[::-1]
+    assert [each["id"] for each in listed] == [ids[1], ids[0], ids[3], ids[2]]
     assert listed[0]["args"]["p_kind"] == "note"
-    assert listed[0]["status"] == "waiting"
+    assert [each["status"] for each in listed] == ["waiting", "waiting", "dropped", "dropped"]
 
 
 def test_a_retried_letter_is_applied_once(operators: Operators, bot_id: str, letter: Callable[..., int]) -> None:
@@ -560,6 +564,24 @@ def test_a_letter_that_was_not_kept_whole_can_only_be_dropped(
     assert refusal[:2] == ("PT422", "dead_letter_resolved")
 
 
+def test_a_letter_of_health_evidence_can_only_be_dropped(operators: Operators, runtime: Callable[..., Any]) -> None:
+    refused_once = {
+        "seq": 1,
+        "fn": "upsert_bot_health_evidence",
+        "args": {"p_patch": {"reason": 1, "no": 1}},
+        "key": "k",
+    }
+    runtime("bot_runtime_sync", store_id="s", first_seq="1", entries=[refused_once])
+    bot_id = bot_of(runtime)
+    (listed,) = operators.call("bot_admin_dead_letters", "viewer", bot_id=bot_id, action="list")["dead_letters"]
+    runtime("upsert_bot_health_evidence", patch={"reason": "new"})
+    wanted = {"bot_id": bot_id, "id": str(listed["id"])}
+    refusal = operators.refused("bot_admin_dead_letters", "operator", action="retry", **wanted)
+    assert refusal[:2] == ("PT422", "not_retryable")
+    assert operators.show(bot_id)["health"] == {"reason": "new"}
+    assert operators.call("bot_admin_dead_letters", "operator", action="drop", **wanted)["status"] == "dropped"
+
+
 @pytest.mark.parametrize("number", [None, "0", "x", "-1", "1.5", "9" * 30])
 def test_a_letter_is_named_by_a_number(operators: Operators, bot_id: str, number: Any) -> None:
     refusal = operators.refused("bot_admin_dead_letters", "operator", bot_id=bot_id, action="drop", id=number)
@@ -584,9 +606,14 @@ TRADE = {
 
 
 def test_a_manual_trade_is_recorded_once_as_filled(operators: Operators, bot_id: str) -> None:
-    for _ in range(2):
-        row = operators.call("bot_admin_trade", "operator", bot_id=bot_id, payload=TRADE)
-        assert row["client_order_id"] == "by-hand-1"
+    row = operators.call("bot_admin_trade", "operator", bot_id=bot_id, payload=TRADE)
+    assert row["client_order_id"] == "by-hand-1"
+    before = operators.counts()
+    operators.call("bot_runtime_register", bot_id=bot_id, provider=None, region=None, machine_id=None)
+    audited = len(operators.audited(bot_id))
+    assert operators.call("bot_admin_trade", "operator", bot_id=bot_id, payload=TRADE | {"qty": "0.5"}) == row
+    assert len(operators.audited(bot_id)) == audited
+    assert [name for name, _ in set(operators.counts()) - set(before)] == ["audit_log"]
     (order,) = operators.show(bot_id)["orders"]
     assert (order["event"], order["status"], order["filled_qty"]) == ("manual", "filled", "0.5")
     assert order["avg_price"] == "61200.1"
@@ -599,6 +626,36 @@ def test_a_manual_trade_never_touches_an_order_of_the_bot(operators: Operators, 
     refusal = operators.refused("bot_admin_trade", "operator", bot_id=bot_of(runtime), payload=trade)
     assert refusal[:2] == ("PT422", "key_conflict")
     assert operators.show(bot_of(runtime))["orders"][0]["status"] == "accepted"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"symbol": "ETH/USDT"}, {"side": "buy"}, {"qty": "0.6"}, {"price": "61200"}, {"reason": "another"},
+        {"strategy": "b"}, {"position_id": "p2"}, {"client_order_id": "by-hand-2", "side": "buy"},
+    ],
+    ids=short,
+)  # fmt: skip
+def test_a_known_trade_is_not_changed_by_another_under_its_id(
+    operators: Operators, bot_id: str, changes: dict[str, Any]
+) -> None:
+    trade = TRADE | {"exchange_order_id": "x1", "strategy": "a", "position_id": "p1"}
+    row = operators.call("bot_admin_trade", "operator", bot_id=bot_id, payload=trade)
+    field = "exchange_order_id" if "client_order_id" in changes else "client_order_id"
+    refusal = operators.refused("bot_admin_trade", "operator", bot_id=bot_id, payload=trade | changes)
+    assert refusal == ("PT422", "key_conflict", f"p_payload.{field}: known with another payload")
+    assert operators.call("bot_admin_trade", "operator", bot_id=bot_id, payload=trade) == row
+
+
+def test_a_manual_trade_takes_no_order_of_the_bot_by_the_exchange_s_id(
+    operators: Operators, runtime: Callable[..., Any]
+) -> None:
+    payload = {"symbol": "BTC/USDT", "side": "sell", "event": "entry", "order_status": "accepted", "qty": "0.50"}
+    standing = runtime("upsert_bot_trade", exchange_order_id="x9", payload=payload)
+    trade = TRADE | {"exchange_order_id": "x9"}
+    refusal = operators.refused("bot_admin_trade", "operator", bot_id=bot_of(runtime), payload=trade)
+    assert refusal[:2] == ("PT422", "key_conflict")
+    assert runtime("upsert_bot_trade", exchange_order_id="x9", payload={}) == standing
 
 
 @pytest.mark.parametrize(

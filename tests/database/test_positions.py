@@ -65,6 +65,19 @@ class TestFacts:
         row = bot.position(**OPEN, seq=5)
         assert (row["status"], row["qty"], row["entry_price"], row["seq"]) == ("closed", "0", "100", 9)
 
+    @pytest.mark.parametrize("seqs", [(5, 9), (9, 5)])
+    def test_a_close_without_a_quantity_leaves_none_in_either_order(self, bot: Bot, seqs: tuple[int, int]) -> None:
+        closed = {key: value for key, value in CLOSED.items() if key != "qty"}
+        facts = {5: OPEN, 9: closed}
+        for seq in seqs:
+            row = bot.position(**facts[seq], seq=seq)
+        assert (row["status"], row["qty"], row["entry_price"]) == ("closed", "0", "100")
+
+    def test_what_every_fact_tells_is_the_newest_one_s_in_any_order(self, bot: Bot) -> None:
+        for seq in (6, 7, 5):
+            row = bot.position(**OPEN, seq=seq, mark_price=str(seq), entry_exchange_order_id=f"x{seq}")
+        assert (row["mark_price"], row["entry_exchange_order_id"]) == ("7", "x7")
+
     def test_a_fenced_epoch_may_still_deliver_its_facts(self, bot: Bot) -> None:
         bot.claim("boot-1")
         fenced = dict(bot.headers)

@@ -143,3 +143,46 @@ def test_an_order_that_the_exchange_knew_after_all_is_open(bot: Bot, proof: str)
     assert [row["client_order_id"] for row in bot.call("bot_runtime_get_open_trades")] == ["c1"]
     bot.trade("c1", "x1", order_status="canceled", version=6, change="canceled")
     assert bot.call("bot_runtime_get_open_trades") == []
+
+
+def open_ids(bot: Bot, **arguments: str) -> list[str]:
+    return [row["client_order_id"] for row in bot.call("bot_runtime_get_open_trades", **arguments)]
+
+
+def test_how_an_order_s_position_is_guarded_is_told_back(bot: Bot) -> None:
+    guard = {"stop": {"kind": "percent", "value": "2"}, "target": None}
+    bot.trade("c1", symbol="S", order_status="accepted", protection=guard)
+    assert bot.trade("c1", "x1", order_status="partially_filled", filled_qty="1")["protection"] == guard
+    [row] = bot.call("bot_runtime_get_open_trades")
+    assert row["protection"] == guard
+
+
+def test_the_guard_is_an_object(bot: Bot) -> None:
+    with refused("PT422", "payload_invalid", "p_payload.protection"):
+        bot.trade("c1", symbol="S", order_status="accepted", protection="2 %")
+
+
+def test_the_entry_of_an_open_position_is_among_the_open_trades_until_the_position_is_closed(bot: Bot) -> None:
+    for order in ("c0", "c1", "c2"):
+        bot.trade(order, symbol="S", order_status="filled", filled_qty="1")
+    assert open_ids(bot) == []
+    position = {"position_id": "c1", "symbol": "S", "strategy": "ema"}
+    bot.position(**position, status="open", qty="1", seq=1)
+    assert (open_ids(bot), open_ids(bot, p_symbol="S"), open_ids(bot, p_symbol="T")) == (["c1"], ["c1"], [])
+    bot.position(**position, status="closed", seq=2)
+    assert open_ids(bot) == []
+    bot.position(**position | {"position_id": "p2"}, status="open", qty="1", entry_client_order_id="c2", seq=3)
+    assert open_ids(bot) == ["c2"]
+
+
+def test_an_entry_that_may_still_fill_is_among_the_open_trades_once(bot: Bot) -> None:
+    bot.trade("c1", symbol="S", order_status="partially_filled", filled_qty="1")
+    bot.position(position_id="c1", symbol="S", strategy="ema", status="open", qty="1", seq=1)
+    assert open_ids(bot) == ["c1"]
+
+
+def test_another_bot_s_open_position_shows_none_of_this_bot_s_orders(bot: Bot) -> None:
+    other = Bot(bot.database, bot.connection)
+    bot.trade("c1", symbol="S", order_status="filled", filled_qty="1")
+    other.position(position_id="c1", symbol="S", strategy="ema", status="open", qty="1", seq=1)
+    assert (open_ids(bot), open_ids(other)) == ([], [])

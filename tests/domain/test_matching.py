@@ -429,6 +429,40 @@ def test_ids_are_functions_of_the_order_of_arrival():
     assert [event.seq for event in events] == [1, 2, 3]
 
 
+def test_a_tag_is_in_every_id_and_events_are_numbered_above_the_first_number():
+    matcher = opened(volume_share=D("0.5"), tag="b2", first_seq=40)
+    first = put(matcher, order("buy", "4"))
+    (fill,) = bar(matcher, "100", "100", "100", "100", volume="4")
+    canceled = matcher.cancel(first)
+    put(matcher, order("buy", "1"))
+    (other,) = bar(matcher, "100", "100", "100", "100", volume="4")
+    assert isinstance(fill, Fill)
+    assert isinstance(other, Fill)
+    assert canceled is not None
+    assert (fill.exchange_order_id, fill.trade_id) == ("Pb2-00000001", "Pb2-00000001-1")
+    assert (other.exchange_order_id, other.trade_id) == ("Pb2-00000002", "Pb2-00000002-1")
+    assert (fill.seq, canceled.seq, other.seq) == (41, 42, 43)
+
+
+def test_a_restored_state_brings_its_own_tag_and_numbers():
+    matcher = opened(tag="old", first_seq=7)
+    put(matcher, order("buy", "1"))
+    other = Matcher(FREE, cash=PLENTY, tag="new", first_seq=900)
+    other.restore(VenueState.from_json(matcher.state().to_json()))
+    put(other, order("buy", "1"))
+    events = bar(other, "100", "100", "100", "100")
+    assert [(event.exchange_order_id, event.seq) for event in events if isinstance(event, Fill)] == [
+        ("Pold-00000001", 8),
+        ("Pold-00000002", 9),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"tag": "a b"}, {"tag": "é"}, {"tag": "x" * 41}, {"tag": "a\n"}, {"first_seq": -1}])
+def test_a_tag_or_first_number_that_no_id_can_have_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"an account's (tag is|events are numbered)"):
+        Matcher(FREE, cash=PLENTY, **wrong)
+
+
 def test_a_volume_share_leaves_the_rest_of_a_market_order_waiting():
     matcher = opened(volume_share=D("0.1"))
     entry = put(matcher, order("buy", "1"))

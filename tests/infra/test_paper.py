@@ -180,6 +180,59 @@ def test_events_older_than_the_memory_come_from_the_file(exchange):
     assert [event.seq for event in exchange.events(3, timeout_s=1)] == [4, 5]
 
 
+def traded(path: Path, clock: MarketClock, **numbering: Any) -> list[AccountEvent]:
+    """The events of a new account after a fill and a cancellation."""
+    exchange = PaperExchange(path, MARKET, cash=D(10_000), clock=clock, **numbering)
+    play(exchange, 0, "100")
+    exchange.place(order("a", "buy", "1"), timeout_s=1)
+    exchange.place(order("b", "buy", "1", price=D(90)), timeout_s=1)
+    play(exchange, 1, "100")
+    exchange.cancel("b", SYMBOL, timeout_s=1)
+    events = list(exchange.events(0, timeout_s=1))
+    exchange.close()
+    return events
+
+
+def test_accounts_with_different_tags_and_numbers_share_none(tmp_path, clock):
+    paths = (tmp_path / "one", tmp_path / "two")
+    first = traded(paths[0], clock, tag="one")
+    second = traded(paths[1], clock, tag="two", first_seq=first[-1].seq)
+    assert [event.seq for event in first + second] == [1, 2, 3, 4]
+    fills = [event for event in first + second if isinstance(event, Fill)]
+    assert [fill.trade_id for fill in fills] == ["Pone-00000001-1", "Ptwo-00000001-1"]
+    ids = [row.standing.exchange_order_id for path in paths for row in read_account(path).orders]
+    assert ids == ["Pone-00000001", "Pone-00000002", "Ptwo-00000001", "Ptwo-00000002"]
+
+
+@pytest.mark.parametrize("later", [{}, {"tag": "new", "first_seq": 500}])
+def test_a_restart_keeps_the_accounts_tag_and_numbers(path, clock, later):
+    before = traded(path, clock, tag="old", first_seq=70)
+    exchange = PaperExchange(path, MARKET, cash=D(10_000), clock=clock, **later)
+    assert list(exchange.events(0, timeout_s=1)) == before
+    assert exchange.place(order("c", "buy", "1"), timeout_s=1).exchange_order_id == "Pold-00000003"
+    (fill,) = play(exchange, 2, "100")
+    assert (fill.seq, exchange.last_seq()) == (73, 73)
+    exchange.close()
+
+
+def test_an_account_without_events_stands_at_its_first_number(path, clock):
+    for _ in range(2):
+        exchange = PaperExchange(path, MARKET, cash=D(10_000), clock=clock, tag="t", first_seq=70)
+        assert exchange.last_seq() == exchange.account_summary().last_seq == 70
+        assert exchange.events(0, timeout_s=1) == exchange.events(70, timeout_s=1) == ()
+        exchange.close()
+
+
+def test_events_since_ever_come_from_memory_also_above_a_first_number(path, clock, monkeypatch):
+    exchange = PaperExchange(path, MARKET, cash=D(10_000), clock=clock, first_seq=70)
+    play(exchange, 0, "100")
+    exchange.place(order("a", "buy", "1"), timeout_s=1)
+    played = play(exchange, 1, "100")
+    monkeypatch.setattr(exchange._file, "events", None)
+    assert list(exchange.events(0, timeout_s=1)) == played
+    exchange.close()
+
+
 def test_position_and_balances_are_those_of_the_fills(exchange):
     exchange.place(order("a", "buy", "2"), timeout_s=1)
     play(exchange, 1, "100")

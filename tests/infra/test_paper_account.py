@@ -255,6 +255,24 @@ def test_a_newer_format_is_refused(path):
     assert (failure.reason, failure.exit_code) == ("paper_account_newer", 78)
 
 
+def test_an_account_of_the_first_format_goes_on_without_a_tag(path):
+    exchange = opened(path)
+    exchange.play(0, Phase.OPEN, candle(0))
+    exchange.place(order("a"), timeout_s=1)
+    exchange.close()
+    db = sqlite3.connect(path)
+    db.execute("UPDATE state SET venue = json_remove(venue, '$.account.tag', '$.account.first_seq')")
+    db.commit()
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    assert [row.standing.exchange_order_id for row in read_account(path).orders] == ["P00000001"]
+    exchange = opened(path, tag="late", first_seq=70)
+    assert exchange.last_seq() == 0
+    assert exchange.place(order("b"), timeout_s=1).exchange_order_id == "P00000002"
+    assert exchange._file._db.execute("PRAGMA user_version").fetchone() == (FORMAT_VERSION,)
+    exchange.close()
+
+
 @pytest.mark.parametrize("changed", [{"cash": "9999"}, {"volume_share": D("0.5")}, {"fee_in": "received"}])
 def test_other_settings_than_the_accounts_are_refused_by_name(path, changed):
     opened(path).close()

@@ -182,6 +182,14 @@ def test_an_operator_token_in_an_env_file_is_refused_too(tmp_path: Path) -> None
     assert refused(REQUIRED, env_file)[0].startswith("TBH_OPERATOR_TOKEN: ")
 
 
+def test_a_line_of_an_env_file_that_makes_no_sense_is_refused_with_its_number(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in REQUIRED.items()) + 'KILL_SWITCH="true\n')
+    with pytest.raises(Fatal, match=rf"\.env:{len(REQUIRED) + 1}: is not NAME=value") as refused:
+        load_settings({}, file)
+    assert refused.value.exit_code == 78
+
+
 def test_an_env_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert "no such environment file" in refused(REQUIRED, tmp_path / "absent")[0]
     binary = tmp_path / "binary"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tbh.infra import statedir
 from tbh.infra.statedir import BOOTS_MAX, StateDir, StatePaths
 from tbh.ports import Fatal, Unavailable
 
@@ -96,6 +99,74 @@ def test_boot_ids_have_a_limit(root: Path) -> None:
         assert len(state.previous_boot_ids) == BOOTS_MAX
 
 
+def test_a_copy_of_a_living_directory_offers_no_boot_of_its_owner(root: Path, tmp_path: Path) -> None:
+    with StateDir.open(root) as owner:
+        owner.lease_claimed()
+        shutil.copytree(root, tmp_path / "copy")
+        with StateDir.open(tmp_path / "copy") as copy:
+            assert (copy.previous_boot_ids, copy.previous_boot_id) == ((), None)
+        with StateDir.open(tmp_path / "copy") as again:
+            assert again.previous_boot_ids == (copy.boot_id,)
+
+
+@pytest.mark.parametrize("unwritten", ["boots.json", "home.json"])
+def test_a_copy_whose_first_opening_broke_off_offers_no_boot_of_the_owner(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unwritten: str
+) -> None:
+    replace = statedir._replace
+
+    def broken(path: Path, text: str) -> None:
+        if path.name == unwritten:
+            raise OSError(errno.EIO, "broken")
+        replace(path, text)
+
+    with StateDir.open(root) as owner:
+        shutil.copytree(root, tmp_path / "copy")
+        with monkeypatch.context() as patch:
+            patch.setattr(statedir, "_replace", broken)
+            with pytest.raises(Fatal, match="state_dir_unusable"):
+                StateDir.open(tmp_path / "copy")
+        with StateDir.open(tmp_path / "copy") as copy:
+            assert owner.boot_id not in copy.previous_boot_ids
+
+
+def test_a_renamed_directory_still_offers_its_boots(root: Path, tmp_path: Path) -> None:
+    with StateDir.open(root) as first:
+        pass
+    root.rename(tmp_path / "renamed")
+    with StateDir.open(tmp_path / "renamed") as second:
+        assert second.previous_boot_ids == (first.boot_id,)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\xff not json", b"[]"])
+def test_without_a_readable_home_no_boot_is_offered_once(root: Path, damage: bytes | None) -> None:
+    StateDir.open(root).close()
+    home = StatePaths(root).home
+    home.unlink()
+    if damage is not None:
+        home.write_bytes(damage)
+    with StateDir.open(root) as second:
+        assert second.previous_boot_ids == ()
+    with StateDir.open(root) as third:
+        assert third.previous_boot_ids == (second.boot_id,)
+
+
+def test_a_lock_file_removed_under_its_holder_proves_nothing(root: Path) -> None:
+    with StateDir.open(root) as owner:
+        owner.lock.unlink()
+        with StateDir.open(root) as rival:
+            assert rival.previous_boot_ids == ()
+
+
+def test_another_host_is_offered_no_boot(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    StateDir.open(root).close()
+    here = os.uname()
+    there = os.uname_result((here.sysname, "elsewhere", here.release, here.version, here.machine))
+    monkeypatch.setattr(os, "uname", lambda: there)
+    with StateDir.open(root) as state:
+        assert state.previous_boot_ids == ()
+
+
 @pytest.mark.parametrize("text", ["", "not json", '{"a": 1}', "[1]"])
 def test_a_damaged_boot_file_is_named(root: Path, text: str) -> None:
     StateDir.open(root).close()
@@ -121,7 +192,7 @@ def test_a_status_replaces_the_former_one_whole(root: Path) -> None:
         state.write_status({"phase": "open", "at": datetime(2026, 1, 1, tzinfo=UTC)})
         state.write_status({"phase": "CLOSED"})
         assert json.loads(state.status.read_text()) == {"phase": "CLOSED"}
-        assert sorted(path.name for path in root.iterdir()) == ["boots.json", "lock", "status.json"]
+        assert sorted(path.name for path in root.iterdir()) == ["boots.json", "home.json", "lock", "status.json"]
 
 
 def test_a_status_that_can_not_be_written_leaves_the_former_one(root: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,15 @@ class Fleet:
     folder: Path
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def make(self, **options: Any) -> MadeBot:
-        given = {"bars_per_second": 20, "account": str(self.folder / "account.sqlite"), **options}
-        return self.stack.make_bot(exchange_options=given)
+    def make(self, strategy: dict[str, Any] | None = None, **options: Any) -> MadeBot:
+        """A bot whose account and market outlive its state directory, as a real exchange's do."""
+        given = {
+            "bars_per_second": 20,
+            "account": str(self.folder / "account.sqlite"),
+            "opened_at": datetime.now(UTC).isoformat(),
+            **options,
+        }
+        return self.stack.make_bot(exchange_options=given, **({} if strategy is None else {"strategy": strategy}))
 
     def start(self, bot: MadeBot, state: str = "state", **environment: str) -> subprocess.Popen[str]:
         more = {"TBH_LEASE_S": "2", **environment}

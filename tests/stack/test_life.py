@@ -11,6 +11,8 @@ import pytest
 
 from bench._stack import wait_until
 
+pytestmark = pytest.mark.alone
+
 
 def one_line(errors: str) -> str:
     (line,) = errors.splitlines()
@@ -144,7 +146,7 @@ def test_a_token_that_is_revoked_ends_the_bot_with_77(fleet: Any) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "exit_code", "words"),
     [
-        ("SUPABASE_URL", "http://127.0.0.1:9", 69, "does not answer"),
+        ("SUPABASE_URL", "http://127.0.0.1:9", 69, "no usable answer"),
         ("SUPABASE_SERVICE_ROLE_KEY", "sb_secret_that_is_none", 78, "key"),
         ("SUPABASE_SERVICE_ROLE_KEY", "anon", 78, "role anon"),
         ("RUNTIME_TOKEN", "tbh_rt_" + "0" * 64, 77, "tbh token issue"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -237,6 +240,24 @@ def test_silence_after_sending_is_unknown(script: Script, connect: Connect, sent
     failure = failure_of(lambda: claim(connect(read_timeout_s=0.2)))
     assert (type(failure), failure.reason) == (Unknown, "reply_lost")
     assert "ReadTimeout" in str(failure)
+
+
+def test_a_reply_that_trickles_is_given_up_when_its_time_is_over(script: Script, connect: Connect) -> None:
+    given_up = threading.Event()
+
+    def trickle(handler: Any, _: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n")
+        with suppress(OSError):
+            while not given_up.wait(0.01):
+                handler.wfile.write(b" ")
+        handler.close_connection = True
+
+    script.answer(trickle)
+    began_s = time.monotonic()
+    failure = failure_of(lambda: claim(connect(read_timeout_s=0.3)))
+    given_up.set()
+    assert (type(failure), failure.reason) == (Unknown, "reply_lost")
+    assert time.monotonic() - began_s < 5
 
 
 def test_a_body_that_does_not_unpack_is_unknown(script: Script, rpc: SupabaseRpc) -> None:

@@ -1,0 +1,98 @@
+"""Another machine takes a bot over in mid-trade: its position keeps what guards it, and the books stay one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench._stack import wait_until
+from tbh.cli.default_strategy import DEFAULT_STRATEGY
+
+GUARDED = DEFAULT_STRATEGY | {
+    "stops": {"basis": "entry", "stop_loss": "0.2", "take_profit": "0.4"},
+}
+"""So wide that nothing touches them: what stands, stands because nobody took it away."""
+
+
+def guards(fleet: Any, bot: Any) -> list[tuple[str, str]]:
+    """(event, client order id) of the protective orders that stand, as the database knows."""
+    return sorted(
+        fleet.stack.query(
+            "select event, client_order_id from bot_runtime.bot_trades where bot_id = %s and is_open"
+            " and event in ('stop', 'target') and order_status = 'accepted'",
+            bot.bot_id,
+        )
+    )
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known to the database", "lost with the old disk"])
+def test_the_guards_of_an_open_position_outlive_a_takeover(fleet: Any, known: bool) -> None:
+    bot = fleet.make(strategy=GUARDED)
+    first = fleet.start(bot)
+    wait_until(
+        lambda: fleet.state_of(bot).get("in_position") and len(guards(fleet, bot)) == 2,
+        within_s=30,
+        what="a guarded position",
+    )
+    first.kill()
+    first.communicate()
+    before = guards(fleet, bot)
+    if not known:
+        fleet.stack.query("delete from bot_runtime.bot_trades where bot_id = %s returning id", bot.bot_id)
+    second = fleet.start(bot, "elsewhere")
+    fleet.trades(bot, more_than=fleet.cycles_of(bot) + 5)
+    log = (fleet.folder / "elsewhere" / "logs" / "tradebothub.log").read_text()
+    if fleet.state_of(bot).get("in_position"):
+        standing = set(guards(fleet, bot))
+        assert not known or standing == set(before)
+    if known:
+        assert "stray_order" not in log
+    else:
+        assert "is left as it stands" in log
+    assert second.poll() is None
+    assert fleet.stop(second)[0] == 0
+    ((dead,),) = fleet.stack.query("select count(*) from bot_runtime.dead_letters where bot_id = %s", bot.bot_id)
+    assert dead == 0
+
+
+def test_a_stop_that_the_old_machine_placed_closes_the_position_under_the_new_one(fleet: Any) -> None:
+    tight = DEFAULT_STRATEGY | {"stops": {"basis": "entry", "stop_loss": "0.002"}}
+    bot = fleet.make(strategy=tight)
+    first = fleet.start(bot)
+    wait_until(lambda: guards(fleet, bot), within_s=30, what="a stop")
+    first.kill()
+    first.communicate()
+    second = fleet.start(bot, "elsewhere")
+    wait_until(
+        lambda: fleet.stack.query(
+            "select 1 from bot_runtime.bot_trades where bot_id = %s and event = 'stop' and order_status = 'filled'",
+            bot.bot_id,
+        ),
+        within_s=30,
+        what="a stop that was hit",
+    )
+    wait_until(lambda: fleet.state_of(bot).get("exchange_sync_status") == "ok", within_s=15, what="one truth")
+    assert second.poll() is None
+    assert fleet.stop(second)[0] == 0
+    ((dead,),) = fleet.stack.query("select count(*) from bot_runtime.dead_letters where bot_id = %s", bot.bot_id)
+    assert dead == 0
+
+
+def test_a_new_account_of_the_same_bot_collides_with_nothing_of_the_old_one(fleet: Any) -> None:
+    bot = fleet.stack.make_bot(exchange_options={"bars_per_second": 40, "seed": 4})
+    first = fleet.start(bot)
+    wait_until(lambda: fleet.state_of(bot).get("in_position"), within_s=30, what="a position")
+    fleet.stop(first)
+    ((fills,),) = fleet.stack.query("select count(*) from bot_runtime.bot_fills where bot_id = %s", bot.bot_id)
+    second = fleet.start(bot, "elsewhere")  # and with it a new account, flat and with all its cash
+    wait_until(
+        lambda: (
+            fleet.stack.query("select count(*) from bot_runtime.bot_fills where bot_id = %s", bot.bot_id)[0][0] > fills
+        ),
+        within_s=40,
+        what="a fill of the new account",
+    )
+    assert fleet.stop(second)[0] == 0
+    letters = fleet.stack.query("select fn, reason from bot_runtime.dead_letters where bot_id = %s", bot.bot_id)
+    assert letters == []
