@@ -12,12 +12,15 @@ import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench._stack import Stack, running_stack, wait_until
+
+LEASE_S = 2.0
 
 HELP = "seconds from exec to the first heartbeat's row in the database, with a floor"
 
@@ -34,12 +37,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             trading.append(first[1])
             again.append(second[1])
             floors.append(_floor())
+        takeovers = [_takeover(stack, f"takeover-{number}") for number in range(rounds)]
     return {
         "first_heartbeat_s": round(median(heartbeats), 3),
         "first_heartbeat_s_max": round(max(heartbeats), 3),
         "trading_after_s": round(median(trading), 3),
         "trading_after_kill_s": round(median(again), 3),
         "trading_after_kill_s_max": round(max(again), 3),
+        "takeover_s": round(median(takeovers), 3),
+        "takeover_s_max": round(max(takeovers), 3),
+        "takeover_lease_s": LEASE_S,
         "floor_s": round(median(floors), 3),
         "floor": "python, numpy and talib imported, nothing done",
         "runs": rounds,
@@ -68,6 +75,29 @@ def _start(stack: Stack, name: str) -> tuple[tuple[float, float], tuple[float, f
             process.communicate()
         timed.append((row_s - started_s, after_s))
     return timed[0], timed[1]
+
+
+def _takeover(stack: Stack, name: str) -> float:
+    """Seconds from exec to trading on another state directory, right after the owner was killed."""
+    folder = stack.root / name
+    folder.mkdir()
+    opened_at = datetime.now(UTC).isoformat()
+    options = {"bars_per_second": 20, "account": str(folder / "account.sqlite"), "opened_at": opened_at}
+    bot = stack.make_bot(exchange_options=options)
+    lease = {"TBH_LEASE_S": str(LEASE_S)}
+    owner = stack.start_bot(bot, folder / "here", **lease)
+    rival = None
+    try:
+        wait_until(partial(_trading, folder / "here", 1), within_s=30, what="trading")
+        wait_until(partial(_beaten, stack, bot.bot_id, 1), within_s=30, what="a heartbeat")
+        owner.kill()
+        rival = stack.start_bot(bot, folder / "there", **lease)
+        return float(wait_until(partial(_trading, folder / "there", 1), within_s=30, what="trading elsewhere"))
+    finally:
+        for process in (owner, rival):
+            if process is not None:
+                process.kill()
+                process.communicate()
 
 
 def _beaten(stack: Stack, bot_id: str, boots: int) -> float:

@@ -66,7 +66,9 @@ class HealthReporterActor(Actor):
         self._flushes = 0
         self._failures = 0
         ctx.every(CHECK_EVERY_S, _Check())
-        self._flush_now("restarted" if ctx.incarnation else "started")
+        self._started = bool(ctx.incarnation)
+        if self._started:
+            self._flush_now("restarted")
 
     @receive
     def on_flush_health(self, command: FlushHealth) -> None:
@@ -228,6 +230,9 @@ class HealthReporterActor(Actor):
     @receive
     def on_heartbeat_sent(self, _: HeartbeatSent) -> None:
         self._count("db_writes")
+        if not self._started:  # before it has the lease, the database takes no evidence from anybody
+            self._started = True
+            self._flush_now("started")
 
     @receive
     def on_store_failed(self, failed: StoreFailed) -> None:

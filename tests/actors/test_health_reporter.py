@@ -102,6 +102,7 @@ class Bench:
 
     def started(self) -> Bench:
         """Past the first flush and its debounce."""
+        self.probe.tell(HeartbeatSent(beat=1, latency_ms=1.0))
         self.probe.advance(4)
         self.probe.take()
         return self
@@ -120,10 +121,18 @@ def bench() -> Bench:
 
 
 class TestWhen:
-    def test_the_start_is_told_at_once(self) -> None:
+    def test_the_start_is_told_as_soon_as_the_lease_is_ours(self) -> None:
         bench = Bench()
         bench.probe.advance(0)
+        assert bench.probe.take() == []
+        bench.probe.tell(HeartbeatSent(beat=1, latency_ms=1.0))
+        bench.probe.advance(0)
         assert bench.probe.take() == [HealthFlushed(reason="started", count=1)]
+
+    def test_without_a_heartbeat_evidence_goes_by_its_interval(self) -> None:
+        bench = Bench("fast_5s")
+        bench.probe.advance(6)
+        assert len(bench.probe.take(HealthFlushed)) == 1
 
     @pytest.mark.parametrize(("tier", "flushes"), [("fast_5s", 24), ("ultra_15s", 8), ("fast_30s", 4), ("standard", 2)])
     def test_each_tier_has_its_interval(self, tier: str, flushes: int) -> None:
