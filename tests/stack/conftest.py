@@ -28,7 +28,7 @@ class Fleet:
     def make(self, strategy: dict[str, Any] | None = None, **options: Any) -> MadeBot:
         """A bot whose account and market outlive its state directory, as a real exchange's do."""
         given = {
-            "bars_per_second": 20,
+            "bars_per_second": 50,
             "account": str(self.folder / "account.sqlite"),
             "opened_at": datetime.now(UTC).isoformat(),
             **options,

@@ -7,11 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from bench._stack import MadeBot, wait_until
-
-pytestmark = pytest.mark.alone
 
 Control = Callable[..., dict[str, Any]]
 TICK_S = 5.0

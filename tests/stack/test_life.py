@@ -11,8 +11,6 @@ import pytest
 
 from bench._stack import wait_until
 
-pytestmark = pytest.mark.alone
-
 
 def one_line(errors: str) -> str:
     (line,) = errors.splitlines()
