@@ -7,12 +7,10 @@ import sys
 from collections.abc import Mapping
 
 from tbh.bot import RunOptions, run_bot
-from tbh.plan import PaperPlan
 from tbh.ports import Failure, Fatal
-from tbh.session import PaperSession
 from tbh.stopping import stop_signals
 
-__all__ = ["PaperPlan", "PaperSession", "RunOptions", "main", "run"]
+__all__ = ["RunOptions", "main", "run"]
 
 EXIT_FAULT = 70
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tbh.actors.claimant import Claimant
-from tbh.bot_plan import LEASE_S, plan_of_bot
 from tbh.domain.order import is_terminal
+from tbh.domain.takeover import LEASE_S
 from tbh.infra.context import BotContext, ContextCache, read_context
 from tbh.infra.restored import order_states
 from tbh.infra.runtime_token import TokenKeeper
@@ -26,8 +26,10 @@ from tbh.infra.store import SqliteStore
 from tbh.infra.supabase import SupabaseRpc
 from tbh.ports import Defer, Failure, Fatal, Lease, Rejected, Unavailable, Unknown
 from tbh.runtime.actor import Log
-from tbh.session import PaperSession
 from tbh.stopping import Stop
+
+if TYPE_CHECKING:
+    from tbh.session import PaperSession
 
 EXIT_UNREACHABLE = 69
 EXIT_TOKEN = 77
@@ -181,6 +183,7 @@ class _Boot:
                 told = 1
                 held = claimant.held
                 self._say(f"boot {held.boot_id} holds the lease: watching it for up to {held.lease_s:g} s")
+                _load()
             self._stop.sleep(claimant.wait_s())
         if silent:
             self._give_back()  # a claim whose reply was lost may have been carried out
@@ -225,6 +228,9 @@ class _Boot:
     # The session
 
     def _open(self, context: BotContext, *, leased: bool) -> PaperSession:
+        from tbh.bot_plan import plan_of_bot  # noqa: PLC0415 - the lease comes first, and needs none of this
+        from tbh.session import PaperSession  # noqa: PLC0415 - the same
+
         plan = plan_of_bot(
             context,
             self._settings,
@@ -269,6 +275,12 @@ class _Boot:
         if session.feed.ended:
             self._say("the recorded market is over")
         return exit_code
+
+
+def _load() -> None:
+    """Load the rest of the program while there is nothing to do but wait."""
+    import tbh.bot_plan  # noqa: PLC0415
+    import tbh.session  # noqa: F401, PLC0415
 
 
 def _refused(refusal: Rejected) -> Fatal:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from tbh.domain.takeover import LEASE_S
 from tbh.infra.candles import CandleError, load_candles
 from tbh.infra.context import BotContext
 from tbh.infra.settings import Settings
@@ -21,7 +22,6 @@ from tbh.ports import Fatal
 from tbh.strategies.definition import Definition, DefinitionError, parse_definition
 
 EXIT_CONFIGURATION = 78
-LEASE_S = 30.0
 LEASE_MIN_S, LEASE_MAX_S = 0.2, 600.0
 _MONEY = re.compile(r"\d{1,15}(\.\d{1,12})?")
 

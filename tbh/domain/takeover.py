@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+LEASE_S = 30.0
+"""How long a lease is where nobody says otherwise."""
+
 
 class Watch(Enum):
     """What a look at the holder's row means: wait on, try to take the lease, or give way to a living owner."""

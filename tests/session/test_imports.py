@@ -51,7 +51,8 @@ def test_a_bot_of_the_database_loads_its_client_and_nothing_of_the_local_stack()
         [
             sys.executable,
             "-c",
-            "import sys, tbh.actors.main; print(sorted(name for name in sys.modules if '.' not in name))",
+            "import sys, tbh.actors.main, tbh.session, tbh.bot_plan;"
+            " print(sorted(name for name in sys.modules if '.' not in name))",
         ],
         check=True,
         capture_output=True,
