@@ -279,8 +279,8 @@ class _Boot:
 
 def _load() -> None:
     """Load the rest of the program while there is nothing to do but wait."""
-    import tbh.bot_plan  # noqa: PLC0415
-    import tbh.session  # noqa: F401, PLC0415
+    import tbh.bot_plan  # noqa: PLC0415 - the claim must not wait for it
+    import tbh.session  # noqa: F401, PLC0415 - the same; who uses it finds it loaded
 
 
 def _refused(refusal: Rejected) -> Fatal:

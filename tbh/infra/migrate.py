@@ -202,7 +202,7 @@ def _open_books(connection: psycopg.Connection[tuple[object, ...]]) -> None:
 
 
 def _booked(connection: psycopg.Connection[tuple[object, ...]]) -> set[str]:
-    return {str(version) for (version,) in connection.execute(f"select version from {_BOOKS}".encode())}  # noqa: S608
+    return {str(version) for (version,) in connection.execute(f"select version from {_BOOKS}".encode())}  # noqa: S608 - a constant
 
 
 @contextmanager

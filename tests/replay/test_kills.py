@@ -22,7 +22,7 @@ from tbh.messages.orders import Fill
 pytestmark = pytest.mark.alone
 
 KILLS = 20
-BARS = 2_500
+BARS = 4_000
 TRADING_WITHIN_S = 2.0
 
 
@@ -57,7 +57,7 @@ def kill_somewhere(state: Path, definition: Path, rng: random.Random) -> str:
     log = state / "logs" / "tradebothub.log"
     known = log.stat().st_size if log.exists() else 0
     process = subprocess.Popen(
-        command(state, definition, "150"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(state, definition, "400"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     time_up = time.monotonic() + rng.uniform(0.1, 2.2)
     try:
