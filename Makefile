@@ -41,8 +41,9 @@ check: lint types test ## lint, types and tests
 bench: venv ## run a benchmark: make bench ARGS="kernel --json"
 	@$(PY) -m bench $(ARGS)
 
-docs: venv ## write docs/RPC.md anew, from the migrations
+docs: venv ## write docs/RPC.md and docs/FAULTS.md anew, from the migrations and the simulator's tables
 	@$(PY) -m tbh.infra.rpcdocs docs/RPC.md
+	@$(PY) -m tbh.campaign.faultsdoc docs/FAULTS.md
 
 lock: ## resolve requirements/*.txt anew (LOCK_ARGS=--upgrade takes newer versions)
 	@test -x build/lock/bin/uv || { python3 -m venv build/lock && build/lock/bin/pip install --quiet '$(UV)'; }

@@ -7,7 +7,6 @@ lease is its own again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,18 +17,20 @@ from tbh.actors.claimant import Claimant
 from tbh.domain.order import is_terminal
 from tbh.domain.takeover import LEASE_S
 from tbh.infra.context import BotContext, ContextCache, read_context
-from tbh.infra.restored import order_states
+from tbh.infra.restored import NOTHING, Remembered, remembered_by
 from tbh.infra.runtime_token import TokenKeeper
 from tbh.infra.settings import Settings, load_settings
 from tbh.infra.statedir import StateDir
 from tbh.infra.store import SqliteStore
+from tbh.infra.store_schema import DAMAGED
 from tbh.infra.supabase import SupabaseRpc
 from tbh.ports import Defer, Failure, Fatal, Lease, Rejected, Unavailable, Unknown
 from tbh.runtime.actor import Log
+from tbh.runtime.clock import process_clock
 from tbh.stopping import Stop
 
 if TYPE_CHECKING:
-    from tbh.session import PaperSession
+    from tbh.life import Session
 
 EXIT_UNREACHABLE = 69
 EXIT_TOKEN = 77
@@ -128,9 +129,9 @@ class _Boot:
         found = self._context()
         if found is None:
             return 0
-        context, lease = found
+        context, lease, remembered = found
         try:
-            session = self._open(context, leased=lease is not None)
+            session = self._open(context, remembered)
         except Failure:
             if lease is not None:
                 self._give_back()
@@ -140,9 +141,9 @@ class _Boot:
 
     # The lease and the context
 
-    def _context(self) -> tuple[BotContext, Lease | None] | None:
-        """What the bot is, and its lease; from the cache and without one while the database is away; None when it was
-        told to stop while it waited."""
+    def _context(self) -> tuple[BotContext, Lease | None, Remembered] | None:
+        """What the bot is, its lease, and what the database knows of it; from the cache and without the rest while the
+        database is away; None when it was told to stop while it waited."""
         try:
             lease = self._claim()
             if lease is None:
@@ -150,14 +151,23 @@ class _Boot:
             self._state.lease_claimed()
             try:
                 context = read_context(self._rpc.get_context(), bot_id=self._settings.bot_id)
+                lease = self._of_own_length(lease, context)
+                remembered = remembered_by(self._rpc, context.symbols[0])
             except Failure:
                 self._give_back()
                 raise
         except Rejected as refusal:
             raise _refused(refusal) from refusal
         except (Unavailable, Unknown, Defer) as failure:
-            return self._remembered(failure), None
-        return context, lease
+            return self._kept(failure), None, NOTHING
+        return context, lease, remembered
+
+    def _of_own_length(self, lease: Lease, context: BotContext) -> Lease:
+        """The same lease, as long as this bot's shall be: should this process end now, a rival waits no longer."""
+        lease_s = self._settings.tbh_lease_s or context.lease_s()
+        if lease.expires_in_s <= lease_s:
+            return lease
+        return self._rpc.claim(previous_boot_id=None, seen_renewals=None, lease_s=lease_s)
 
     def _claim(self) -> Lease | None:
         """Ask for the lease until it is there. Silence is met with a few more tries; a rival's lease is watched."""
@@ -165,7 +175,7 @@ class _Boot:
             self._rpc,
             previous_boot_ids=self._state.previous_boot_ids,
             lease_s=self._settings.tbh_lease_s or LEASE_S,
-            monotonic=time.monotonic,
+            monotonic=process_clock,
         )
         silent = told = 0
         while not self._stop.asked:
@@ -189,7 +199,7 @@ class _Boot:
             self._give_back()  # a claim whose reply was lost may have been carried out
         return None
 
-    def _remembered(self, failure: Failure) -> BotContext:
+    def _kept(self, failure: Failure) -> BotContext:
         """The context as it was kept, if there is anything to protect; otherwise ``Fatal`` (69)."""
         where = f"{self._settings.supabase_url} gives no usable answer ({failure})"
         kept, reason = self._cache.load()
@@ -214,6 +224,10 @@ class _Boot:
             store = SqliteStore.open(self._state.store)
         except Unavailable as failure:
             raise Fatal(failure.reason, exit_code=EXIT_CONFIGURATION, detail=failure.detail) from failure
+        except Fatal as fatal:
+            if fatal.reason in DAMAGED:
+                return True  # it can't say no, and the account will
+            raise
         try:
             return bool(store.positions()) or any(not is_terminal(each.status) for each in store.orders(open_only=True))
         finally:
@@ -227,9 +241,9 @@ class _Boot:
 
     # The session
 
-    def _open(self, context: BotContext, *, leased: bool) -> PaperSession:
+    def _open(self, context: BotContext, remembered: Remembered) -> Session[Any]:
         from tbh.bot_plan import plan_of_bot  # noqa: PLC0415 - the lease comes first, and needs none of this
-        from tbh.session import PaperSession  # noqa: PLC0415 - the same
+        from tbh.plan import LivePlan  # noqa: PLC0415 - the same
 
         plan = plan_of_bot(
             context,
@@ -240,9 +254,20 @@ class _Boot:
             tier_s=self._options.cycle_s,
             jitter_s=self._options.jitter_s,
         )
-        remembered = order_states(self._rpc.get_open_trades(symbol=plan.symbol)) if leased else []
-        session = PaperSession.open(plan, state=self._state, rpc=self._rpc, remembered=remembered)
+        session: Session[Any]
+        if isinstance(plan, LivePlan):
+            from tbh.live import LiveSession  # noqa: PLC0415 - a paper bot needs no exchange's library
+
+            session = LiveSession.open(
+                plan, state=self._state, rpc=self._rpc, remembered=remembered, pause=self._stop.sleep
+            )
+        else:
+            from tbh.session import PaperSession  # noqa: PLC0415 - the lease comes first
+
+            session = PaperSession.open(plan, state=self._state, rpc=self._rpc, remembered=remembered)
         self._told.log = session.log
+        if session.damage is not None:
+            self._say(f"warning: {session.damage.line()}")
         return session
 
     def _opening(self, context: BotContext, lease: Lease | None) -> str:
@@ -254,7 +279,7 @@ class _Boot:
             f"{context.strategy.name}, {owner}; live orders: {armed}; state in {self._state.root}"
         )
 
-    def _live(self, session: PaperSession, fresh: BotContext | None) -> int:
+    def _live(self, session: Session[Any], fresh: BotContext | None) -> int:
         try:
             self._stop.tell(session.request_stop)
             session.start()
@@ -272,7 +297,7 @@ class _Boot:
             raise Fatal(
                 f"the bot stopped itself: {actor}", exit_code=exit_code, detail=f"{why}; see {self._state.log_file}"
             )
-        if session.feed.ended:
+        if session.ended and session.plan.bars_max is None:
             self._say("the recorded market is over")
         return exit_code
 

@@ -11,18 +11,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tbh.domain.takeover import LEASE_S
 from tbh.infra.candles import CandleError, load_candles
 from tbh.infra.context import BotContext
 from tbh.infra.settings import Settings
 from tbh.infra.simmarket import OpenMarket
 from tbh.infra.statedir import StatePaths
-from tbh.plan import Bot, PaperPlan, Recording
+from tbh.plan import Bot, LivePlan, PaperPlan, Recording
 from tbh.ports import Fatal
 from tbh.strategies.definition import Definition, DefinitionError, parse_definition
 
 EXIT_CONFIGURATION = 78
-LEASE_MIN_S, LEASE_MAX_S = 0.2, 600.0
+PAPER = "paper"
 _MONEY = re.compile(r"\d{1,15}(\.\d{1,12})?")
 
 
@@ -81,63 +80,77 @@ def plan_of_bot(
     bars_max: int | None = None,
     tier_s: float | None = None,
     jitter_s: float = 0.0,
-) -> PaperPlan:
+) -> PaperPlan | LivePlan:
     """What the bot of ``context`` does. ``Fatal`` (78) for what can't be run, with the field that says so."""
     bot = context.bot
-    if bot.exchange != "paper" or bot.mode != "paper":
-        detail = f"bot {bot.name} trades {bot.mode} on {bot.exchange}: this version trades on the paper exchange only"
+    if (bot.exchange == PAPER) is not (bot.mode == "paper"):
+        detail = f"bot {bot.name} trades {bot.mode} on {bot.exchange}: paper goes with 'paper', live with a real one"
         raise Fatal("exchange_unsupported", exit_code=EXIT_CONFIGURATION, detail=detail)
     if len(context.symbols) != 1:
-        detail = f"bot {bot.name} has {len(context.symbols)} symbols: the paper exchange trades one each"
+        detail = f"bot {bot.name} has {len(context.symbols)} symbols: one each is traded so far"
         raise Fatal("symbols_unsupported", exit_code=EXIT_CONFIGURATION, detail=detail)
     definition = _definition(context)
-    options = paper_options(bot.exchange_options)
-    bars_per_s = options.bars_per_second or 1 / definition.timeframe_s
-    return PaperPlan(
-        candles=_candles(options, definition),
-        simulated=options.candles is None,
-        definition=definition,
-        symbol=context.symbols[0],
-        cash=options.cash,
-        fee=options.fee,
-        bars_per_s=bars_per_s,
-        seed=options.seed,
-        root=state.root,
-        bot=Bot(
-            bot_id=bot.id,
-            name=bot.name,
-            user_id=bot.user_id or "",
-            mode=bot.mode,
-            exchange=bot.exchange,
-            provider=context.runtime.provider or "",
-            region=context.runtime.region or "",
-            machine_id=context.runtime.machine_id or "",
-            polling_tier=settings.polling_tier or bot.polling_tier or "standard",
-        ),
-        account=options.account,
-        account_made=now,
-        opened_at=options.opened_at,
-        flags=settings.gate_flags(),
-        bars_max=bars_max,
-        tier_s=tier_s,
-        jitter_s=jitter_s,
-        lease_s=settings.tbh_lease_s or _lease_s(bot.execution_config),
+    common: dict[str, Any] = {
+        "definition": definition,
+        "symbol": context.symbols[0],
+        "root": state.root,
+        "bot": _bot(context, settings),
+        "bars_max": bars_max,
+        "tier_s": tier_s,
+        "jitter_s": jitter_s,
+        "lease_s": settings.tbh_lease_s or context.lease_s(),
+    }
+    if bot.exchange == PAPER:
+        return _paper_plan(context, now=now, flags=settings.gate_flags(), **common)
+    return _live_plan(context, settings, **common)
+
+
+def _bot(context: BotContext, settings: Settings) -> Bot:
+    bot = context.bot
+    return Bot(
+        bot_id=bot.id,
+        name=bot.name,
+        user_id=bot.user_id or "",
+        mode=bot.mode,
+        exchange=bot.exchange,
+        provider=context.runtime.provider or "",
+        region=context.runtime.region or "",
+        machine_id=context.runtime.machine_id or "",
+        polling_tier=settings.polling_tier or bot.polling_tier or "standard",
     )
 
 
-def _lease_s(execution_config: Mapping[str, Any]) -> float:
-    """What the bot was created with, as text or a number; the default where nothing is said."""
-    given = execution_config.get("lease_s", LEASE_S)
-    try:
-        lease_s = float(given)
-    except (TypeError, ValueError):
-        lease_s = -1.0
-    if not LEASE_MIN_S <= lease_s <= LEASE_MAX_S:
-        detail = (
-            f"context.bot.execution_config.lease_s: {given!r:.40} is not {LEASE_MIN_S:g} to {LEASE_MAX_S:g} seconds"
-        )
-        raise Fatal("lease_invalid", exit_code=EXIT_CONFIGURATION, detail=detail)
-    return lease_s
+def _paper_plan(context: BotContext, *, now: datetime, **common: Any) -> PaperPlan:
+    options = paper_options(context.bot.exchange_options)
+    definition: Definition = common["definition"]
+    return PaperPlan(
+        candles=_candles(options, definition),
+        simulated=options.candles is None,
+        cash=options.cash,
+        fee=options.fee,
+        bars_per_s=options.bars_per_second or 1 / definition.timeframe_s,
+        seed=options.seed,
+        account=options.account,
+        account_made=now,
+        opened_at=options.opened_at,
+        **common,
+    )
+
+
+def _live_plan(context: BotContext, settings: Settings, **common: Any) -> LivePlan:
+    key = settings.tbh_credentials_key
+    unarmed = settings.not_armed_because()
+    flags = settings.gate_flags()
+    return LivePlan(
+        credentials=context.credentials(None if key is None else key.get_secret_value()),
+        options=context.bot.exchange_options,
+        # A kill ends entries alone: the position keeps what guards it.
+        silent_because="" if settings.only_killed() else "; ".join(unarmed),
+        since=context.bot.created_at,
+        # Without its acknowledgement a bot looks on, as in safe mode.
+        flags=flags if flags or not unarmed else ("observe_only",),
+        **common,
+    )
 
 
 def _definition(context: BotContext) -> Definition:

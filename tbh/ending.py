@@ -8,29 +8,30 @@ from typing import Any
 
 from tbh.actors.supervisor import Outside, Supervisor
 from tbh.messages.market import Market
-from tbh.plan import PaperPlan
+from tbh.plan import Plan
 from tbh.ports import Exchange, Failure, Rpc, Store
 from tbh.runtime.actor import Log
 from tbh.runtime.within import within
-from tbh.wires import Borrowed
 
 RELEASE_S = 2.0
 SENDERS = frozenset({"gateway", "order_manager"})
 
 
 def supervisor_of(
-    plan: PaperPlan,
+    plan: Plan,
     *,
     boot_id: str,
     market: Market,
-    exchange: Exchange,
+    exchange: Callable[[], Exchange],
     rpc: Rpc,
     store: Store,
     host: Any,
     now: Callable[[], datetime],
     log: Log,
+    lease_holds: Callable[[], bool],
 ) -> Supervisor:
-    """The supervisor of a session's tree. The paper account is in this process, so it borrows the exchange as it is."""
+    """The supervisor of a session's tree. ``exchange`` opens a connection of its own; without the lease a
+    position is guarded and no more."""
 
     def drain(name: str, timeout_s: float) -> bool:
         if plan.host == "threads":
@@ -40,12 +41,13 @@ def supervisor_of(
         return bool(cell.settled)
 
     outside = Outside(
-        exchange=lambda: Borrowed(exchange),
+        exchange=exchange,
         rpc=lambda: rpc,
         store=store.reader,
         halt=host.halt,
         drain=drain,
         now=now,
+        lease_holds=lease_holds,
     )
     return Supervisor(
         bot_id=plan.bot.bot_id, boot_id=boot_id, market=market, policy=plan.policy, outside=outside, log=log

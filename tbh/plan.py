@@ -1,24 +1,27 @@
-"""What a paper session is: everything that decides its trades, and where it keeps its state."""
+"""What a session is: everything that decides its trades, and where it keeps its state."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tbh import __version__
+from tbh.actors.adjustments import ADJUSTMENTS, stored_adjustments
 from tbh.actors.identity import BotIdentity
+from tbh.actors.journaler import ACCOUNT_SEQ, RESTORED_POSITION
 from tbh.actors.order_recovery import RESTORED
 from tbh.actors.supervisor import PositionPolicy
+from tbh.domain.adjustment import to_text
+from tbh.infra.restored import Remembered
 from tbh.infra.store import SqliteStore
 from tbh.messages.market import Candle, Market
-from tbh.messages.orders import OrderState
 from tbh.ports import Batch, Fatal, Store
 from tbh.strategies.definition import Definition
 
@@ -63,39 +66,63 @@ class Recording(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperPlan:
-    """A session on the paper exchange: ``candles`` played to one strategy, with the bot's state under ``root``.
+class Plan:
+    """What every session is told: ``definition`` trades ``symbol`` for ``bot``, with its state under ``root``.
 
-    ``bars_per_s`` None is as fast as it goes. With ``opened_at`` (aware UTC) the market's bar is a function of the time
-    since then, also while no bot runs. ``account`` is the exchange's file, None for one in the state directory;
-    ``account_made`` names an account that is made now, so that its ids are those of no other (None: they begin at 1).
-    ``volume_share`` limits fills to a share of each bar's volume; ``policy`` is what an escalation does with the
-    position; ``flags`` are gate reasons that hold throughout; ``bars_max`` ends the session after so many bars;
-    ``tier_s`` is how often the bot reports, None for its tier's interval, each report up to ``jitter_s`` later;
-    ``host`` is ``threads`` or ``simulator``.
+    ``policy`` is what an escalation does with the position; ``flags`` are gate reasons that hold throughout;
+    ``bars_max`` ends the session after so many bars; ``tier_s`` is how often the bot reports, None for its tier's
+    interval, each report up to ``jitter_s`` later; ``host`` is ``threads`` or ``simulator``.
     """
 
-    candles: Recording
-    simulated: bool
     definition: Definition
     symbol: str
-    cash: Decimal
-    fee: Decimal
-    bars_per_s: float | None
-    seed: int
     root: os.PathLike[str] | str
-    bot: Bot = DEMO
-    account: Path | None = None
-    account_made: datetime | None = None
-    opened_at: datetime | None = None
+    bot: Bot
+    seed: int = 1
     host: str = "threads"
-    volume_share: Decimal | None = None
     policy: PositionPolicy = PositionPolicy.PROTECT
     flags: tuple[str, ...] = ()
     bars_max: int | None = None
     tier_s: float | None = None
     jitter_s: float = 0.0
     lease_s: float = 30.0
+
+    @property
+    def timeframe_s(self) -> int:
+        """Length of a bar."""
+        return self.definition.timeframe_s
+
+    @property
+    def lease_margin_s(self) -> float:
+        """What a lease is held shorter here than there: 5 s of 30, a sixth of any other."""
+        return self.lease_s / 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperPlan(Plan):
+    """A session on the paper exchange: ``candles`` played to one strategy.
+
+    ``bars_per_s`` None is as fast as it goes. With ``opened_at`` (aware UTC) the market's bar is a function of the time
+    since then, also while no bot runs. ``account`` is the exchange's file, None for one in the state directory;
+    ``account_made`` names an account that is made now, so that its ids are those of no other (None: they begin at 1).
+    ``volume_share`` limits fills to a share of each bar's volume.
+    """
+
+    candles: Recording
+    simulated: bool
+    cash: Decimal
+    fee: Decimal
+    bars_per_s: float | None
+    bot: Bot = DEMO
+    account: Path | None = None
+    account_made: datetime | None = None
+    opened_at: datetime | None = None
+    volume_share: Decimal | None = None
+
+    @property
+    def timeframe_s(self) -> int:
+        """Length of a bar."""
+        return self.candles.timeframe_s
 
     @property
     def account_tag(self) -> str:
@@ -107,16 +134,26 @@ class PaperPlan:
         """What the events of a new account are numbered from: above those of any account made before, in ms."""
         return 0 if self.account_made is None else int(self.account_made.timestamp() * 1000)
 
-    @property
-    def lease_margin_s(self) -> float:
-        """What a lease is held shorter here than there: 5 s of 30, a sixth of any other."""
-        return self.lease_s / 6
-
     def bars_due(self, now: datetime) -> int:
         """How many bars have closed at ``now`` on a market that runs by itself; 0 on one that waits for the bot."""
         if self.opened_at is None or self.bars_per_s is None:
             return 0
         return min(len(self.candles), max(0, int((now - self.opened_at).total_seconds() * self.bars_per_s)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePlan(Plan):
+    """A session on the exchange ``bot.exchange``, as ccxt names it, with the bot's ``options`` for it.
+
+    ``silent_because`` says why the account may only be looked at; empty when orders may be sent (CONTRACTS §1).
+    ``since`` (aware UTC) is when the bot was made, None where that is not known: what the account traded before it is
+    none of its business.
+    """
+
+    credentials: Mapping[str, str] = field(repr=False)
+    options: Mapping[str, Any]
+    silent_because: str = ""
+    since: datetime | None = None
 
 
 def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> Market:
@@ -137,7 +174,7 @@ def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> M
     )
 
 
-def identity_of(plan: PaperPlan, boot_id: str) -> BotIdentity:
+def identity_of(plan: Plan, boot_id: str) -> BotIdentity:
     """Which bot this is, and which run of it."""
     bot = plan.bot
     return BotIdentity(
@@ -155,7 +192,7 @@ def identity_of(plan: PaperPlan, boot_id: str) -> BotIdentity:
         region=bot.region,
         machine_id=bot.machine_id,
         polling_tier=bot.polling_tier,
-        timeframe_s=plan.candles.timeframe_s,
+        timeframe_s=plan.timeframe_s,
     )
 
 
@@ -171,16 +208,26 @@ def check_account_kept(store: SqliteStore, account: Path) -> bool:
     return kept
 
 
-def restore(store: SqliteStore, remembered: Sequence[OrderState]) -> None:
-    """Give the store the orders that it lacks, or knows an older state of, and leave a mark that it was so: it had
-    been left behind, or its disk is new."""
+def restore(store: Store, remembered: Remembered) -> None:
+    """Give the store what it lacks, or knows an older state of, and leave a mark that it was so: it had been left
+    behind, or its disk is new. A position goes to an empty store alone: no other needs to be told of it."""
     news = []
-    for state in remembered:
+    for state in remembered.orders:
         known = store.order(state.order.client_order_id)
         if known is None or known.version < state.version:
             news.append(state)
-    if news:
-        store.commit(Batch(orders=news, meta={RESTORED: "from the database"}))
+    batch = Batch(orders=news, meta={RESTORED: "from the database"} if news else {})
+    stored = stored_adjustments(store)
+    ids = {one.adjustment_id for one in stored}
+    lacking = [one for one in remembered.adjustments if one.adjustment_id not in ids]
+    if lacking:
+        batch.meta[ADJUSTMENTS] = to_text((*stored, *lacking))
+    position = remembered.position
+    if position is not None and store.meta(ACCOUNT_SEQ) is None:
+        batch.positions.append((position.symbol, position, remembered.position_seq))
+        batch.meta[RESTORED_POSITION] = position.position_id
+    if batch:
+        store.commit(batch)
 
 
 def check_same_market(store: Store, plan: PaperPlan) -> None:

@@ -18,6 +18,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from tbh.messages import controls
 from tbh.messages.account import Balance, Position
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderState, OrderStatus
@@ -102,8 +103,11 @@ class Exchange(Protocol):
 
     def market(self, symbol: str) -> Market: ...
 
-    def place(self, order: Order, *, timeout_s: float) -> OrderReport:
-        """Send one order. Idempotent by client id: the same id again is answered with the order as it stands."""
+    def place(self, order: Order, *, timeout_s: float, deadline_s: float | None = None) -> OrderReport:
+        """Send one order. Idempotent by client id: the same id again is answered with the order as it stands.
+
+        Where a request can be late, ``expires_at`` (market time) and ``deadline_s`` (process clock) both bound it.
+        """
 
     def cancel(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport:
         """Cancel. ``Rejected`` when the order is unknown or terminal."""
@@ -114,7 +118,7 @@ class Exchange(Protocol):
     def open_orders(self, symbol: str, *, timeout_s: float) -> Sequence[OrderReport]: ...
 
     def events(self, after: int, *, timeout_s: float) -> Sequence[AccountEvent]:
-        """Account events with ``seq > after``, rising."""
+        """Account events with ``seq > after``, rising. ``Unavailable`` when the answer lacks what was told before."""
 
     def last_seq(self) -> int:
         """The ``seq`` of the newest account event; before the first, the number that events rise from."""
@@ -280,14 +284,7 @@ class Lease:
     token_expires_in_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Controls:
-    version: int
-    paused: bool = False
-    killed: bool = False
-    observe_only: bool = False
-    subscription_active: bool = True
-    flatten_version: int | None = None
+Controls = controls.Controls
 
 
 class Rpc(Protocol):

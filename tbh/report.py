@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from tbh.actors.adjustments import ADJUSTMENTS
 from tbh.domain.accounting import Account
+from tbh.domain.adjustment import from_text as corrections_in
+from tbh.domain.adjustment import in_order
 from tbh.domain.ids import parse
 from tbh.domain.money import plain
 from tbh.infra.statedir import StatePaths
-from tbh.messages.account import Trade
+from tbh.messages.account import Adjustment, Trade
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, OrderStatus, Purpose
 from tbh.ports import StoreCounts, Telemetry
@@ -57,29 +60,32 @@ class Snapshot:
 
 
 class Board:
-    """A telemetry sink that passes everything on and remembers the gate."""
+    """A telemetry sink that passes everything on and remembers the gate; ``on_gate`` hears each change of it."""
 
     def __init__(self, sink: Telemetry) -> None:
         self._sink = sink
         self.gate: tuple[str, ...] = ()
+        self.on_gate: Callable[[tuple[str, ...]], None] = lambda _gate: None
 
     def emit(self, event_type: str, attributes: Mapping[str, Any]) -> None:
         if event_type == "BotGate":
             reasons = str(attributes.get("gate_reason") or "").split(",")
             self.gate = tuple(reason for reason in reasons if reason)
+            self.on_gate(self.gate)
         self._sink.emit(event_type, attributes)
 
     def flush(self) -> None:
         self._sink.flush()
 
 
-class Fills(Protocol):
-    """Recorded fills, those with ``seq > after``, in their order."""
+class Books(Protocol):
+    """Recorded fills, those with ``seq > after``, in their order; and the corrections, as the store keeps them."""
 
     def fills(self, *, after: int = -1) -> Sequence[Fill]: ...
+    def meta(self, key: str) -> str | None: ...
 
 
-class StoreLook(Fills, Protocol):
+class StoreLook(Books, Protocol):
     """What a report reads of the store."""
 
     def orders_by_status(self) -> dict[str, int]: ...
@@ -101,10 +107,10 @@ def actor_lines(cells: Iterable[Cell]) -> tuple[ActorLine, ...]:
 
 
 class Tally:
-    """The account and the round trips that the recorded fills make; ``update`` reads the fills that are new."""
+    """The account and the round trips that the recorded fills and corrections make; ``update`` reads what is new."""
 
-    def __init__(self, store: Fills, *, cash: Decimal, market: Market, bot_id: str) -> None:
-        self.account = Account(cash, market.symbol, market.base, market.quote)
+    def __init__(self, store: Books, *, cash: Decimal, market: Market, bot_id: str) -> None:
+        self.account = Account(cash, market.symbol, market.base, market.quote, market=market)
         self.trades: list[Trade] = []
         self.fills = 0
         self._store = store
@@ -112,11 +118,16 @@ class Tally:
         self._seq = -1
 
     def update(self) -> None:
-        for fill in self._store.fills(after=self._seq):
-            parts = parse(fill.client_order_id, self._bot_id)
-            self.trades += self.account.apply(fill, Purpose.MANUAL if parts is None else parts.purpose)
+        corrections = corrections_in(self._store.meta(ADJUSTMENTS))
+        for change in in_order(self._store.fills(after=self._seq), corrections):
+            if isinstance(change, Adjustment):
+                if change.symbol == self.account.symbol:
+                    self.trades += self.account.adjust(change)
+                continue
+            parts = parse(change.client_order_id, self._bot_id)
+            self.trades += self.account.apply(change, Purpose.MANUAL if parts is None else parts.purpose)
             self.fills += 1
-            self._seq = fill.seq
+            self._seq = change.seq
 
 
 def order_counts(by_status: Mapping[str, int]) -> dict[str, int]:

@@ -1,43 +1,27 @@
-"""A session: from a plan to adapters, from adapters to a tree, and the life of the bot around it.
+"""The session on the paper exchange: a recorded or simulated market, released step by step while nothing is under way.
 
-Whatever host drives the tree, a session is the same: open the state directory (and with it the claim to be the only
-process on it), the store and the account; catch the market up with what has been decided; start the actors; release the
-market step by step while nothing is under way; stop in order, or escalate.
+The account is in this process. It is caught up with what has been decided before the actors start; then a bar is
+released whenever the tree has come to rest.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-from tbh.domain.risk import RiskLimits
-from tbh.ending import release_lease, supervisor_of
-from tbh.infra import logs
-from tbh.infra.events import JsonLines
 from tbh.infra.memory_rpc import MemoryRpc
 from tbh.infra.paper import PaperExchange
-from tbh.infra.process import process_age_s, rss_mb
 from tbh.infra.replay import MarketClock, ReplayMarket
-from tbh.infra.statedir import StateDir
-from tbh.infra.store import SqliteStore
+from tbh.infra.restored import Remembered
+from tbh.life import Session
 from tbh.lockstep import BarsPerSecond, LockStep, OpenSince, Pace, at_once
-from tbh.messages.market import Advance
-from tbh.messages.orders import OrderState
-from tbh.plan import PaperPlan, check_account_kept, check_same_market, identity_of, paper_market, restore
-from tbh.ports import Fatal, Rpc, Unavailable, Unknown
-from tbh.report import Board, Snapshot, Tally
-from tbh.runtime.actor import Log
-from tbh.runtime.cell import Intercept
-from tbh.runtime.supervise import ChildSpec
-from tbh.runtime.within import within
-from tbh.sight import report_of, snapshot_of
-from tbh.strategies.dynamic import DynamicStrategy
-from tbh.tree import Parts, build_tree
-from tbh.wires import Counted, RpcNotices, make_host
+from tbh.plan import PaperPlan, check_account_kept, check_same_market, paper_market, restore
+from tbh.ports import Exchange, Rpc
+from tbh.wires import Borrowed
 
 DISK_FULL_AFTER_S = 3.0
 """A replay has nothing to protect from a full disk; a live bot goes on without entries instead."""
@@ -45,37 +29,31 @@ DISK_FULL_AFTER_S = 3.0
 STALLED_AFTER_S = 45.0
 """Longer than the longest wait of any actor (30 s), so that a lost answer is found out by its owner first."""
 
-CLOSE_S = 3.0
-"""For each thing that is closed at the end: a disk that hangs must not keep the process."""
 
+class PaperSession(Session[PaperPlan]):
+    """A bot on the paper exchange."""
 
-class PaperSession:
-    """A bot on the paper exchange, through the real tree. ``open``, ``start``, ``wait`` until true, ``close``, then
-    ``result``."""
+    exchange: PaperExchange
+    feed: ReplayMarket
 
-    def __init__(
-        self,
-        plan: PaperPlan,
-        state: StateDir,
-        opened: ExitStack,
-        *,
-        rpc: Rpc | None = None,
-        remembered: Sequence[OrderState] = (),
-        intercept: Intercept | None = None,
-    ) -> None:
-        self.plan = plan
-        self._intercept = intercept
-        self.state = state
-        self.started_s = time.monotonic()
-        self.log: Log = logs.configure(state.log_file.parent, file_name=state.log_file.name)
-        opened.callback(logs.close, self.log)
-        self.market = paper_market(plan.symbol, plan.fee, price=plan.candles[0].open)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         self.clock = MarketClock()
-        self.store = SqliteStore.open(state.store, clock=self.clock.now)
-        opened.callback(self.store.close)
-        account = plan.account or state.paper
-        if check_account_kept(self.store, account):  # a new account knows nothing of what was ordered at another
-            restore(self.store, remembered)
+        super().__init__(*arguments, **options)
+        self.lockstep.host = self.host
+
+    # The market
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def _connect(self, opened: ExitStack, remembered: Remembered) -> None:
+        plan = self.plan
+        self.cash = plan.cash
+        self.market = paper_market(plan.symbol, plan.fee, price=plan.candles[0].open)
+        account = plan.account or self.state.paper
+        # A new account knows nothing of what was ordered at another; the position that was open there is over.
+        kept = check_account_kept(self.store, account)
+        restore(self.store, remembered if kept else replace(remembered, orders=(), adjustments=()))
         self.exchange = PaperExchange(
             account,
             self.market,
@@ -89,57 +67,15 @@ class PaperSession:
         self.feed = ReplayMarket(
             plan.candles,
             symbol=plan.symbol,
-            timeframe_s=plan.candles.timeframe_s,
+            timeframe_s=plan.timeframe_s,
             exchange=self.exchange,
             clock=self.clock,
         )
         check_same_market(self.store, plan)
         self._catch_up()
-        self.first_bar = self.feed.position
-        if rpc is None:
-            rpc = MemoryRpc(plan.bot.bot_id, monotonic=lambda: float(self.host.monotonic()), boot_id=state.boot_id)
-        self.rpc = Counted(rpc)
-        self._events = JsonLines(state.events)
-        opened.callback(self._events.close)
-        self.board = Board(self._events)
-        self.tally = Tally(self.store, cash=plan.cash, market=self.market, bot_id=plan.bot.bot_id)
-        self.stop_asked = threading.Event()
+        self._first_bar = self.feed.position
         self._no_room: tuple[str, str, int] | None = None
         self.lockstep = LockStep(self.feed, pace=_pace(plan), bars_max=plan.bars_max, on_first=self._trading)
-        self.run_s: float | None = None
-        self.exit_code: int | None = None
-        self._final: Snapshot | None = None
-        self._result: dict[str, Any] = {}
-        self.trading_after_s: float | None = None
-        self.host = self.lockstep.host = self._make_host()
-
-    @classmethod
-    def open(
-        cls,
-        plan: PaperPlan,
-        *,
-        state: StateDir | None = None,
-        rpc: Rpc | None = None,
-        remembered: Sequence[OrderState] = (),
-        intercept: Intercept | None = None,
-    ) -> PaperSession:
-        """Take the state directory (``state``, if the caller has it already) and everything in it.
-
-        ``rpc`` is the database, None for one in memory, and ``remembered`` are the orders that it knows to matter.
-        ``intercept`` is called before each delivery and may raise, which is then the actor's failure (fault
-        campaigns). Raises ``Fatal``: 78 for what a person has to put right first, a full disk too; 75 when somebody
-        else has it. ``state`` is closed then, too.
-        """
-        with ExitStack() as opened:
-            state = StateDir.open(plan.root) if state is None else state
-            opened.callback(state.close)
-            try:
-                session = cls(plan, state, opened, rpc=rpc, remembered=remembered, intercept=intercept)
-            except (Unavailable, Unknown) as failure:
-                exit_code = 75 if failure.reason == "locked" else 78
-                raise Fatal(failure.reason, exit_code=exit_code, detail=failure.detail) from failure
-            opened.pop_all()  # from here on ``close`` closes them, each within its deadline
-            return session
 
     def _catch_up(self) -> None:
         """Play on, without the bot, what it has decided already, and what went by while it was not there."""
@@ -150,74 +86,55 @@ class PaperSession:
         if due > self.feed.position:
             self.feed.catch_up(self.plan.candles[due - 1].open_time)
 
-    # The tree
-
-    def _make_host(self) -> Any:
-        return make_host(
-            self.plan.host,
-            self._tree,
-            now=self.clock.now,
-            seed=self.plan.seed,
-            log=self._log_for,
-            external=(Advance,),
-            intercept=self._intercept,
-            on_settled=self.lockstep.settled,
+    def _own_rpc(self) -> Rpc:
+        return MemoryRpc(
+            self.plan.bot.bot_id, monotonic=lambda: float(self.host.monotonic()), boot_id=self.state.boot_id
         )
 
-    def _tree(self, through: Callable[[str, Any], Any]) -> tuple[ChildSpec, ...]:
-        plan = self.plan
-        parts = Parts(
-            identity=identity_of(plan, self.state.boot_id),
-            market=self.market,
-            new_strategy=lambda: DynamicStrategy(plan.definition),
-            feed=through("feed", self.feed),
-            exchange=through("exchange", self.exchange),
-            store=through("store", self.store),
-            rpc=through("rpc", self.rpc),
-            sink=self.board,
-            channels=(RpcNotices(self.rpc),),
-            limits=RiskLimits(),
-            cash=plan.cash,
-            previous_boot_ids=self.state.previous_boot_ids,
-            flags=plan.flags,
-            lease_s=plan.lease_s,
-            lease_margin_s=plan.lease_margin_s,
-            tier_s=plan.tier_s,
-            jitter_s=plan.jitter_s,
-            killed_locally=lambda: self.state.killed,
-            rss_mb=rss_mb,
-            mailbox_high_water=lambda: max(cell.mailbox.high_water for cell in self.host.cells),
-        )
-        return build_tree(parts)
+    def _own_exchange(self) -> Exchange:
+        return Borrowed(self.exchange)
 
-    def _log_for(self, name: str) -> Log:
-        return self.log.bind(actor=name)  # type: ignore[attr-defined,no-any-return]  # structlog's bound logger
+    def _host_options(self) -> dict[str, Any]:
+        return {"on_settled": self.lockstep.settled}
 
-    def _trading(self) -> None:
-        self.trading_after_s = process_age_s()
-        self.log.info("trading", after_s=self.trading_after_s, bar=self.feed.position)
+    def _hold(self) -> None:
+        self.lockstep.hold()
 
-    # The life of a session
+    def _close_market(self) -> None:
+        """The recording needs no closing."""
 
-    def start(self) -> None:
-        """Start the actors, and with them the market."""
-        self.started_s = time.monotonic()
-        try:
-            self.host.start()
-        except TimeoutError as late:
-            self.host.escalate("start", str(late), 70)
+    @property
+    def ended(self) -> bool:
+        return self.lockstep.ended.is_set()
 
-    def wait(self, timeout_s: float) -> bool:
-        """True once the replay has ended, the tree has escalated, or a stop was asked for."""
-        deadline_s = time.monotonic() + timeout_s
-        while not self._over() and (left_s := deadline_s - time.monotonic()) > 0:
-            if self.plan.host == "simulator":
-                slice_end_s = time.monotonic() + min(left_s, 0.1)
-                self.host.run(for_s=1e6, done=lambda end_s=slice_end_s: self._over() or time.monotonic() > end_s)
-            else:
-                self.host.escalated.wait(min(left_s, 0.02))
-            self._check_stall()
-        return self._over()
+    @property
+    def bars(self) -> int:
+        return self.feed.position
+
+    @property
+    def bars_at_start(self) -> int:
+        return self._first_bar
+
+    @property
+    def bars_total(self) -> int:
+        return len(self.plan.candles)
+
+    @property
+    def mark(self) -> Decimal | None:
+        return self.exchange.last_price
+
+    def about(self) -> dict[str, Any]:
+        return {"simulated": self.plan.simulated, "gaps": len(self.plan.candles.gaps)}
+
+    # The life
+
+    def _run_for(self, seconds: float) -> None:
+        if self.plan.host == "simulator":
+            slice_end_s = time.monotonic() + min(seconds, 0.1)
+            self.host.run(for_s=1e6, done=lambda: self._over() or time.monotonic() > slice_end_s)
+        else:
+            self.host.escalated.wait(min(seconds, 0.02))
+        self._check_stall()
 
     def _check_stall(self) -> None:
         """A market that stands still although nobody holds it waits for something that does not come."""
@@ -238,75 +155,7 @@ class PaperSession:
 
     @property
     def trouble(self) -> tuple[str, str, int] | None:
-        """Who ended the session and why, with the exit code; None while all is well."""
-        escalation: tuple[str, str, int] | None = self.host.escalation
-        return escalation or self._no_room
-
-    def _over(self) -> bool:
-        return self.lockstep.ended.is_set() or self.stop_asked.is_set() or self.trouble is not None
-
-    def request_stop(self) -> None:
-        """Ask for an ordered stop; safe in a signal handler."""
-        self.lockstep.hold()
-        self.stop_asked.set()
-
-    def close(self) -> int:
-        """Stop in order, or escalate first; the exit code. Everything on disk is closed afterwards."""
-        if self.exit_code is not None:
-            return self.exit_code
-        if self.run_s is None:
-            self.run_s = time.monotonic() - self.started_s
-        self.lockstep.hold()
-        exit_code = 0 if self._no_room is None else self._no_room[2]
-        if self.host.escalation is not None:
-            supervisor = supervisor_of(
-                self.plan,
-                boot_id=self.state.boot_id,
-                market=self.market,
-                exchange=self.exchange,
-                rpc=self.rpc,
-                store=self.store,
-                host=self.host,
-                now=self.clock.now,
-                log=self.log,
-            )
-            exit_code = supervisor.escalate(*self.host.escalation, run=within)
-        left_behind = self.host.stop()
-        if left_behind:
-            self.log.warning("actors_left_behind", actors=left_behind)
-        self.exit_code = exit_code
-        if not self._finish("report", self._conclude):
-            exit_code = self.exit_code = exit_code or 70
-        self._finish("account", self.exchange.close)
-        self._finish("store", self.store.close)
-        self._finish("events", self._events.close)
-        status = {"phase": "CLOSED", "exit_code": exit_code, "bars": self.feed.position}
-        self._finish("status", lambda: self.state.write_status(status))
-        release_lease(self.rpc, exit_code, self.log, left_behind=left_behind)
-        logs.close(self.log)
-        self.state.close()
-        return exit_code
-
-    def _conclude(self) -> None:
-        self._final = self.snapshot()
-        self._result = report_of(self)
-
-    def _finish(self, what: str, act: Callable[[], None]) -> bool:
-        """One of the last acts, within its deadline; one that fails keeps no other from being done. Whether it is."""
-        try:
-            within(CLOSE_S, act)
-            return True
-        except Exception as fault:  # noqa: BLE001 - whatever it was, the rest is still worth closing
-            self.log.error("not_finished", what=what, error=f"{type(fault).__name__}: {fault}")
-            return False
-
-    def snapshot(self) -> Snapshot:
-        """The session at a glance; cheap enough for several times a second."""
-        return self._final or snapshot_of(self)
-
-    def result(self) -> dict[str, Any]:
-        """What ``tbh demo --json`` prints; complete after ``close``, or empty if the store could not be read then."""
-        return dict(self._result)
+        return super().trouble or self._no_room
 
 
 def _pace(plan: PaperPlan) -> Pace:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 from tbh.report import Snapshot, actor_lines, order_counts, paths_of, result_of
 
 if TYPE_CHECKING:
-    from tbh.session import PaperSession
+    from tbh.life import Session
 
 
-def snapshot_of(session: PaperSession) -> Snapshot:
+def snapshot_of(session: Session[Any]) -> Snapshot:
     """The session as it stands."""
     session.tally.update()
     account = session.tally.account
-    price = session.exchange.last_price
+    price = session.mark
     elapsed_s = session.run_s or (time.monotonic() - session.started_s)
-    released = session.feed.position - session.first_bar
+    released = session.bars - session.bars_at_start
     return Snapshot(
         phase=_phase(session),
-        bar_index=session.feed.position,
-        bars_total=len(session.plan.candles),
-        bar_time=session.clock.now(),
+        bar_index=session.bars,
+        bars_total=session.bars_total,
+        bar_time=session.now(),
         price=price,
         position_qty=account.qty,
         entry_price=account.entry_price,
@@ -42,20 +42,18 @@ def snapshot_of(session: PaperSession) -> Snapshot:
     )
 
 
-def report_of(session: PaperSession) -> dict[str, Any]:
+def report_of(session: Session[Any]) -> dict[str, Any]:
     """What ``tbh demo --json`` prints of a session that has ended."""
     plan = session.plan
-    mark = session.exchange.last_price
-    report = result_of(store=session.store, tally=session.tally, mark=mark, cells=session.host.cells)
-    bars = session.feed.position
+    report = result_of(store=session.store, tally=session.tally, mark=session.mark, cells=session.host.cells)
+    bars = session.bars
     seconds = session.run_s or 0.0
     return {
-        "simulated": plan.simulated,
         "strategy": plan.definition.name,
         "symbol": plan.symbol,
-        "timeframe_s": plan.candles.timeframe_s,
+        "timeframe_s": plan.timeframe_s,
         "bars": bars,
-        "gaps": len(plan.candles.gaps),
+        **session.about(),
         **report,
         "health_flushes": session.rpc.calls["upsert_health"],
         "heartbeats": session.rpc.calls["heartbeat"],
@@ -64,14 +62,14 @@ def report_of(session: PaperSession) -> dict[str, Any]:
         "exit_code": session.exit_code,
         "trading_after_s": session.trading_after_s,
         "seconds": round(seconds, 3),
-        "bars_per_s": round((bars - session.first_bar) / seconds, 1) if seconds else 0.0,
+        "bars_per_s": round((bars - session.bars_at_start) / seconds, 1) if seconds else 0.0,
         "paths": paths_of(session.state),
     }
 
 
-def _phase(session: PaperSession) -> str:
+def _phase(session: Session[Any]) -> str:
     if session.trouble is not None:
         return "escalated"
-    if session.lockstep.ended.is_set():
+    if session.ended:
         return "ended"
     return "stopping" if session.stop_asked.is_set() else "running"

@@ -25,6 +25,7 @@ from tbh.actors.telemetry import TelemetryActor
 from tbh.actors.watchdog import WatchdogActor
 from tbh.domain.risk import RiskLimits
 from tbh.messages.market import Market
+from tbh.messages.orders import Protection
 from tbh.ports import Exchange, Feed, Notify, Rpc, Store, StoreReader, Telemetry
 from tbh.runtime.actor import Actor, Context
 from tbh.runtime.supervise import ChildSpec, OnExceeded, Policy
@@ -42,9 +43,11 @@ LOCAL_CALLS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a tree is made of. ``new_strategy`` makes a fresh strategy for each incarnation; ``poll_s`` is the pause
-    between polls of feed and account (None: a lock-step replay moves them); ``flags`` are gate reasons that hold for
-    the whole session; ``tier_s`` stands for the interval of the bot's tier; ``stale_after_s`` None switches the
-    staleness of data off (a replay's market stands still)."""
+    between polls of feed and account (None: a lock-step replay moves them), ``feed_poll_s`` that of the feed where it
+    differs; ``exchange_timeout_s`` bounds each call to the account; ``machine_ahead_s`` by how much the machine's clock
+    is ahead of market time; ``flags`` are gate reasons that hold for the whole session; ``tier_s`` stands for the
+    interval of the bot's tier; ``stale_after_s`` None switches the staleness of data off (a replay's market stands
+    still). ``default_protection`` guards a position of which no more is known than that the bot has opened it."""
 
     identity: BotIdentity
     market: Market
@@ -59,6 +62,9 @@ class Parts:
     cash: Decimal
     flags: tuple[str, ...] = ()
     poll_s: float | None = None
+    feed_poll_s: float | None = None
+    exchange_timeout_s: float = 10.0
+    machine_ahead_s: Callable[[], float] = lambda: 0.0
     sync_s: float = 15.0
     stale_after_s: float | None = None
     tier_s: float | None = None
@@ -70,6 +76,7 @@ class Parts:
     rss_mb: Callable[[], float] = lambda: 0.0
     mailbox_high_water: Callable[[], int] = lambda: 0
     disable_failed_strategy: bool = False
+    default_protection: Protection | None = None
 
 
 def build_tree(parts: Parts) -> tuple[ChildSpec, ...]:
@@ -105,7 +112,9 @@ def _foreground(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, Chil
         _spec(
             "gateway",
             GatewayActor,
-            lambda ctx: GatewayActor(ctx, exchange=parts.exchange, store=read(), poll_s=parts.poll_s),
+            lambda ctx: GatewayActor(
+                ctx, exchange=parts.exchange, store=read(), timeout_s=parts.exchange_timeout_s, poll_s=parts.poll_s
+            ),
             hung_after_s=45.0,
         ),
         _spec(
@@ -124,7 +133,15 @@ def _foreground(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, Chil
             "order_manager",
             OrderManagerActor,
             lambda ctx: OrderManagerActor(
-                ctx, bot_id=bot_id, market=market, store=read(), timeframe_s=identity.timeframe_s
+                ctx,
+                bot_id=bot_id,
+                boot_id=identity.boot_id,
+                strategy=identity.strategy,
+                default_protection=parts.default_protection,
+                market=market,
+                store=read(),
+                timeframe_s=identity.timeframe_s,
+                arrival_window_s=parts.exchange.arrival_window_s(),
             ),
         ),
         _spec(
@@ -147,7 +164,7 @@ def _foreground(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, Chil
             policy=Policy(max_failures=3, max_failures_daily=20),
             on_exceeded=exceeded,
         ),
-        _spec("feed", FeedActor, lambda ctx: FeedActor(ctx, feed=parts.feed, poll_s=parts.poll_s)),
+        _spec("feed", FeedActor, lambda ctx: FeedActor(ctx, feed=parts.feed, poll_s=parts.feed_poll_s or parts.poll_s)),
     ]
     return {spec.name: spec for spec in specs}
 
@@ -198,6 +215,7 @@ def _background(parts: Parts, read: Callable[[], StoreReader]) -> dict[str, Chil
                 stale_after_s=parts.stale_after_s or 0.0,
                 check_s=5.0,
                 market_clock_live=parts.stale_after_s is not None,
+                machine_ahead_s=parts.machine_ahead_s,
             ),
         ),
         _spec(

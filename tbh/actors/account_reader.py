@@ -13,10 +13,12 @@ from tbh.messages.base import Message, Timer, message
 from tbh.messages.health import RequestFailed, RequestSucceeded
 from tbh.messages.market import MarketMoved
 from tbh.messages.orders import Fill, OrderCanceled, OrderExpired, OrderFound
-from tbh.ports import AccountEvent, Exchange, Failure, Fatal, OrderReport, StoreReader
+from tbh.ports import AccountEvent, Defer, Exchange, Failure, Fatal, OrderReport, StoreReader
 from tbh.runtime.actor import Actor, Context, receive
 
 RETRY_S: Final = 0.5
+SLOW_S: Final = 0.1
+OPEN_ORDERS_S: Final = 10.0
 
 _EVENTS: Final = "events"
 
@@ -54,6 +56,9 @@ class AccountReader(Actor):
         self._exchange = exchange
         self._timeout_s = timeout_s
         self._retrying = False
+        self._poll_s = poll_s
+        self._polled_s = self._listed_s = ctx.monotonic()
+        self._symbol: str | None = None
         fills = store.fills()
         self._seq = fills[-1].seq if fills else 0
         self._poll()
@@ -64,11 +69,46 @@ class AccountReader(Actor):
 
     @receive
     def on_market_moved(self, _: MarketMoved) -> None:
-        self._poll()
+        if self._poll_s is None:
+            self._poll()
 
     @receive
     def on_poll_time(self, _: _PollTime) -> None:
-        self._poll()
+        if self._poll_s is not None and self._polled_before(self._poll_s / 2):
+            self._poll()
+        if self._symbol is not None and self.ctx.monotonic() - self._listed_s >= OPEN_ORDERS_S:
+            self._list_open_orders(self._symbol)
+
+    @property
+    def _live(self) -> bool:
+        """On a real account, which moves by itself and counts what it is asked."""
+        return self._poll_s is not None
+
+    def _polled_before(self, age_s: float) -> bool:
+        return self.ctx.monotonic() - self._polled_s >= age_s
+
+    def _list_open_orders(self, symbol: str) -> None:
+        """Tell every open order, so that one shows that nobody remembers: the exchange may take an order and say no."""
+        self._listed_s = started_s = self.ctx.monotonic()
+        try:
+            reports = self._exchange.open_orders(symbol, timeout_s=self._timeout_s)
+        except Fatal:
+            raise
+        except Failure as failure:
+            self._failed("open_orders", failure)
+            return
+        finally:
+            self._took(started_s)
+        for report in reports:
+            self._tell_found(report)
+
+    def _took(self, started_s: float) -> None:
+        """A call to the exchange is over that began at ``started_s``: what came meanwhile stands in the mailbox."""
+        if self.ctx.monotonic() - started_s > SLOW_S:
+            self._fell_behind()
+
+    def _fell_behind(self) -> None:
+        """Messages have waited behind a slow call."""
 
     @receive
     def on_poll_again(self, _: _PollAgain) -> None:
@@ -77,6 +117,7 @@ class AccountReader(Actor):
 
     def _poll(self) -> list[AccountEvent]:
         """Tell the account's events since the last poll. Until that succeeds, a replay stays where it is."""
+        started_s = self.ctx.monotonic()
         try:
             newest = self._exchange.last_seq()  # before the events: a new account begins above 0 without having any
             events = list(self._exchange.events(self._seq, timeout_s=self._timeout_s))
@@ -87,9 +128,12 @@ class AccountReader(Actor):
             self.ctx.expect(_EVENTS)
             if not self._retrying:
                 self._retrying = True
-                self.ctx.after(RETRY_S, _PollAgain())
+                self.ctx.after(failure.after_s if isinstance(failure, Defer) else RETRY_S, _PollAgain())
             return []
+        finally:
+            self._took(started_s)
         self.ctx.answered(_EVENTS)
+        self._polled_s = self.ctx.monotonic()
         for event in events:
             self.ctx.send(event)
             self._seq = max(self._seq, event.seq)
@@ -100,7 +144,9 @@ class AccountReader(Actor):
     def on_resync(self, command: ResyncAccount) -> None:
         """Repeat the account's events, and tell the open orders if asked for. What can't be read is not answered: the
         requester repeats the command."""
+        self._symbol = command.symbol or self._symbol
         self._poll()
+        started_s = self.ctx.monotonic()
         try:
             events = self._exchange.events(command.after, timeout_s=self._timeout_s)
             for event in events:
@@ -113,6 +159,8 @@ class AccountReader(Actor):
         except Failure as failure:
             self._failed("resync", failure)
             return
+        finally:
+            self._took(started_s)
         seq = max([command.after, self._seq] + [event.seq for event in events])
         self.ctx.send(AccountResynced(requester=command.requester, seq=seq))
 
@@ -120,12 +168,12 @@ class AccountReader(Actor):
 
     @receive
     def on_query_account(self, command: QueryAccount) -> None:
-        self._poll()
-        if self.ctx.asking(_EVENTS):
-            # A snapshot that is ahead of the events would accuse the book of what it can't know.
-            reason = "the account's events could not be read"
-            self.ctx.send(AccountQueryFailed(request_id=command.request_id, reason=reason))
+        # Live, the events are read after the account as well; a poll of just now need not be repeated before it.
+        if self._poll_s is None or self._polled_before(self._poll_s):
+            self._poll()
+        if self._events_unread(command):
             return
+        seq_before = self._seq
         started_s = self.ctx.monotonic()
         try:
             position = self._exchange.position(command.symbol, timeout_s=self._timeout_s)
@@ -136,6 +184,14 @@ class AccountReader(Actor):
             self._failed("account", failure)
             self.ctx.send(AccountQueryFailed(request_id=command.request_id, reason=str(failure)))
             return
+        finally:
+            self._took(started_s)
+        latency_ms = (self.ctx.monotonic() - started_s) * 1000
+        if self._live:
+            # A real exchange tells of an event only when asked: one that fell in between shows by asking once more.
+            self._poll()
+            if self._events_unread(command):
+                return
         self.ctx.send(
             AccountSnapshot(
                 request_id=command.request_id,
@@ -143,12 +199,20 @@ class AccountReader(Actor):
                 qty=position.qty,
                 entry_price=position.entry_price,
                 balances=balances,
-                seq_before=self._seq,
+                seq_before=seq_before,
                 seq_after=self._exchange.last_seq(),
                 at=self.ctx.now(),
-                latency_ms=(self.ctx.monotonic() - started_s) * 1000,
+                latency_ms=latency_ms,
             )
         )
+
+    def _events_unread(self, command: QueryAccount) -> bool:
+        """Refuse to answer: a snapshot that is ahead of the events would accuse the book of what it can't know."""
+        if not self.ctx.asking(_EVENTS):
+            return False
+        reason = "the account's events could not be read"
+        self.ctx.send(AccountQueryFailed(request_id=command.request_id, reason=reason))
+        return True
 
     # What is told of each
 

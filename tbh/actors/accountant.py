@@ -11,12 +11,22 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.domain import ids
 from tbh.domain.accounting import Account
-from tbh.messages.account import AccountResynced, Marked, ResyncAccount, Trade, TradeClosed
+from tbh.domain.adjustment import in_order
+from tbh.messages.account import (
+    AccountResynced,
+    Adjusted,
+    Adjustment,
+    Marked,
+    ResyncAccount,
+    Trade,
+    TradeClosed,
+)
 from tbh.messages.market import Bar, Candle, Market
-from tbh.messages.orders import Fill, Purpose
+from tbh.messages.orders import Fill, Purpose, Side
 from tbh.messages.system import DeadLettered
 from tbh.ports import Failure, Fatal, Feed, StoreReader
 from tbh.runtime.actor import Actor, Context, receive
@@ -49,14 +59,15 @@ class AccountantActor(Actor):
         self._market = market
         self._bot_id = bot_id
         self._feed = feed
-        self._account = Account(cash, market.symbol, market.base, market.quote)
+        self._account = Account(cash, market.symbol, market.base, market.quote, market=market)
         self._bar_index = -1
         self._marked: Marked | None = None
         # Read before the fills: one that is stored in between is then repeated, not lost.
         after = int(store.meta(ACCOUNT_SEQ) or 0)
         # The fills heard of before the rebuild, by trade id; None afterwards.
         self._heard: dict[str, Fill] | None = {fill.trade_id: fill for fill in store.fills()}
-        self._told = set(self._heard)
+        self._adjustments = {one.adjustment_id: one for one in stored_adjustments(store, market.symbol)}
+        self._told = set(self._heard) | set(self._adjustments)
         ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=REPEAT_S)
 
     @receive
@@ -73,6 +84,17 @@ class AccountantActor(Actor):
         # Whatever comes while the resync is awaited was not handled by a former incarnation, stored or not.
         self._told.discard(fill.trade_id)
         self._heard.setdefault(fill.trade_id, fill)
+
+    @receive
+    def on_adjusted(self, fact: Adjusted) -> None:
+        adjustment = fact.adjustment
+        if adjustment.symbol != self._market.symbol:
+            return
+        if self._heard is None:
+            self._apply(adjustment)
+        else:
+            self._told.discard(adjustment.adjustment_id)
+            self._adjustments.setdefault(adjustment.adjustment_id, adjustment)
 
     @receive
     def on_dead_letter(self, letter: DeadLettered) -> None:
@@ -93,18 +115,19 @@ class AccountantActor(Actor):
 
     def _rebuild(self) -> None:
         fills = sorted((self._heard or {}).values(), key=lambda fill: fill.seq)
+        changes = list(in_order(fills, self._adjustments.values()))
         self._heard = None
         done = 0
-        if fills and self._feed is not None:
+        if changes and self._feed is not None:
             bar = timedelta(seconds=self._feed.timeframe_s)
             for index, candle in enumerate(self._history(self._feed)):
-                while done < len(fills) and fills[done].at < candle.open_time + bar:
-                    self._apply(fills[done])
+                while done < len(changes) and changes[done].at < candle.open_time + bar:
+                    self._apply(changes[done])
                     done += 1
-                if done:  # until the first fill the account is its cash, whatever the market does
+                if done:  # until the first change the account is its cash, whatever the market does
                     self._marked = self._mark(candle, index, self._feed.timeframe_s)
-        for fill in fills[done:]:
-            self._apply(fill)
+        for change in changes[done:]:
+            self._apply(change)
         self._told.clear()
 
     def _history(self, feed: Feed) -> Sequence[Candle]:
@@ -116,16 +139,21 @@ class AccountantActor(Actor):
             self.ctx.log.warning("marks_not_restored", reason=str(failure))
             return ()
 
-    def _apply(self, fill: Fill) -> None:
-        parts = ids.parse(fill.client_order_id, self._bot_id)
-        purpose = Purpose.MANUAL if parts is None else parts.purpose
-        for trade in self._account.apply(fill, purpose):
-            if fill.trade_id not in self._told:
-                self._tell(trade, fill)
+    def _apply(self, change: Fill | Adjustment) -> None:
+        if isinstance(change, Fill):
+            parts = ids.parse(change.client_order_id, self._bot_id)
+            purpose = Purpose.MANUAL if parts is None else parts.purpose
+            name, side, trades = change.trade_id, change.side, self._account.apply(change, purpose)
+        else:
+            side = Side.BUY if change.qty > 0 else Side.SELL
+            name, trades = change.adjustment_id, self._account.adjust(change)
+        for trade in trades:
+            if name not in self._told:
+                self._tell(trade, side)
 
-    def _tell(self, trade: Trade, fill: Fill) -> None:
+    def _tell(self, trade: Trade, side: Side) -> None:
         self.ctx.log.info("trade_closed", side=trade.side, pnl=str(trade.pnl), reason=trade.exit_reason)
-        self.ctx.send(TradeClosed(trade=trade, side=fill.side))
+        self.ctx.send(TradeClosed(trade=trade, side=side))
 
     def _mark(self, candle: Candle, index: int, timeframe_s: int) -> Marked:
         self._bar_index = index

@@ -13,14 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from tbh.actors.bot_state import BotState
 from tbh.actors.claimant import Claimant
 from tbh.actors.database_link import DatabaseLink
 from tbh.actors.identity import BotIdentity
-from tbh.actors.rows import utc_text
-from tbh.domain.money import plain
-from tbh.messages.account import Marked, PositionChanged, PositionSynced, SyncStatus
+from tbh.messages.account import AdoptPosition, Marked, PositionChanged, PositionSynced
 from tbh.messages.base import Fact, Timer, message
-from tbh.messages.controls import ControlsChanged, HeartbeatSent, LeaseLapsed, LeaseRenewed
+from tbh.messages.controls import (
+    ControlsChanged,
+    HeartbeatSent,
+    LeaseLapsed,
+    LeaseRenewed,
+    OperatorRequest,
+    RequestDone,
+    ResolveOrder,
+)
 from tbh.messages.health import GateChanged, Notice, Severity
 from tbh.messages.orders import Flatten, Flattened
 from tbh.messages.system import Restarted
@@ -62,7 +69,16 @@ class ControlPollerActor(Actor):
     runtime owns the bot and ``Fatal(77)`` when the token is refused, ``ValueError`` for a lease within its margin.
     """
 
-    sends = (*DatabaseLink.sends, LeaseRenewed, LeaseLapsed, ControlsChanged, HeartbeatSent, Flatten)
+    sends = (
+        *DatabaseLink.sends,
+        LeaseRenewed,
+        LeaseLapsed,
+        ControlsChanged,
+        HeartbeatSent,
+        Flatten,
+        AdoptPosition,
+        ResolveOrder,
+    )
 
     def __init__(
         self,
@@ -99,11 +115,9 @@ class ControlPollerActor(Actor):
         self._told: ControlsChanged | None = None
         self._acknowledged = 0
         self._flattened: str | None = None
+        self._done: set[str] = set()
         self._sent = self._beats = 0
-        self._sync = SyncStatus.UNKNOWN
-        self._marked: Marked | None = None
-        self._position: PositionChanged | None = None
-        self._gate: tuple[str, ...] = ()
+        self._state = BotState(identity)
         if self._resume() or self._claim():
             self._refresh()
         else:
@@ -187,48 +201,24 @@ class ControlPollerActor(Actor):
         return True
 
     def _payload(self) -> dict[str, Any]:
-        payload: dict[str, Any] = {
-            "heartbeat_at": utc_text(self.ctx.now()),
-            "exchange_sync_status": self._sync.value,
-            "heartbeat_seq": self.ctx.incarnation * BEATS_PER_INCARNATION + self._sent,
-            "boot_id": self._identity.boot_id,
-            "run_id": self._identity.run_id,
-            "version": self._identity.version,
-            "polling_tier": self._identity.polling_tier,
-            "symbol": self._identity.symbol,
-            "gate": list(self._gate),
-        }
-        if not self._beats:
-            payload["event"] = "started"
-        if self._position is not None:
-            position = self._position.position
-            payload["in_position"] = position is not None
-            payload["position_qty"] = "0" if position is None else plain(position.qty)
-            if position is not None:
-                payload["position_side"] = "long" if position.qty > 0 else "short"
-                payload["position_entry"] = plain(position.entry_price)
-        if self._marked is not None:
-            payload["mark_price"] = plain(self._marked.mark)
-            for name in ("cash", "equity", "realised_pnl", "unrealised_pnl", "drawdown", "day_pnl"):
-                payload[name] = plain(getattr(self._marked, name))
-            payload["marked_at"] = utc_text(self._marked.at)
-        return payload
+        number = self.ctx.incarnation * BEATS_PER_INCARNATION + self._sent
+        return self._state.payload(now=self.ctx.now(), number=number, first=not self._beats)
 
     @receive
     def on_position_synced(self, synced: PositionSynced) -> None:
-        self._sync = synced.status
+        self._state.sync = synced.status
 
     @receive
     def on_position_changed(self, changed: PositionChanged) -> None:
-        self._position = changed
+        self._state.position = changed
 
     @receive
     def on_marked(self, marked: Marked) -> None:
-        self._marked = marked
+        self._state.marked = marked
 
     @receive
     def on_gate_changed(self, changed: GateChanged) -> None:
-        self._gate = changed.reasons
+        self._state.gate = changed.reasons
 
     # The controls
 
@@ -257,6 +247,9 @@ class ControlPollerActor(Actor):
         if request_id is not None and request_id != self._flattened and not self.ctx.asking(request_id):
             flatten = Flatten(request_id=request_id, reason="asked for by an operator")
             self.ctx.keep_asking(request_id, flatten, every_s=FLATTEN_EVERY_S)
+        for request in controls.requests:
+            if request.request_id not in self._done and not self.ctx.asking(request.request_id):
+                self.ctx.keep_asking(request.request_id, _command(request), every_s=FLATTEN_EVERY_S)
 
     def _notice_started(self) -> None:
         identity = self._identity
@@ -291,10 +284,18 @@ class ControlPollerActor(Actor):
             self._flattened = flattened.request_id
             self._acknowledge()
 
+    @receive
+    def on_request_done(self, done: RequestDone) -> None:
+        self.ctx.answered(done.request_id)
+        self._done.add(done.request_id)
+        self._acknowledge()
+
     def _acknowledge(self) -> None:
         """Tell the database that the controls are carried out: at once, or when what they ask for is done."""
         version = self._controls.version
         if version <= self._acknowledged or self._flatten_id() not in (None, self._flattened):
+            return
+        if any(request.request_id not in self._done for request in self._controls.requests):
             return
 
         def acknowledge() -> bool:
@@ -315,3 +316,14 @@ class ControlPollerActor(Actor):
         for fact in (self._lease_word, self._told, self._database.away, self._database.ended):
             if fact is not None:
                 self.ctx.send(fact)
+
+
+def _command(request: OperatorRequest) -> AdoptPosition | ResolveOrder:
+    if request.client_order_id is None or request.outcome is None:
+        return AdoptPosition(request_id=request.request_id, reason=request.reason)
+    return ResolveOrder(
+        request_id=request.request_id,
+        client_order_id=request.client_order_id,
+        outcome=request.outcome,
+        reason=request.reason,
+    )

@@ -14,13 +14,15 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.domain import ids
 from tbh.domain import order as rules
+from tbh.domain.adjustment import in_order
 from tbh.domain.book import Book
 from tbh.domain.money import ZERO, floor_to_step, plain
 from tbh.domain.protection import Guard, better, guards
-from tbh.messages.account import Position
+from tbh.messages.account import Adjustment, Position
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderState, OrderType, Purpose, Side
 from tbh.ports import Exchange, Failure, OrderReport, PositionReport, Rejected, Rpc, StoreReader
@@ -29,6 +31,8 @@ from tbh.runtime.actor import Log
 CALL_TIMEOUT_S: Final = 3.0
 ATTEMPTS_MAX: Final = 3
 REVISIONS_TRIED_MAX: Final = 20
+PIECES_MAX: Final = 3
+"""So many orders close the position at most; each may take up to two calls of the step's ten seconds."""
 
 
 class PositionPolicy(StrEnum):
@@ -41,7 +45,10 @@ class PositionPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """The supervisor's own connections. ``exchange`` and ``rpc`` open one when called; ``store`` is a reader."""
+    """The supervisor's own connections. ``exchange`` and ``rpc`` open one when called; ``store`` is a reader.
+
+    Without a lease that is known to hold, a rival may own the bot: then a missing stop is sent, and nothing else done.
+    """
 
     exchange: Callable[[], Exchange]
     rpc: Callable[[], Rpc]
@@ -49,6 +56,7 @@ class Outside:
     halt: Callable[[str], None]
     drain: Callable[[str, float], bool]
     now: Callable[[], datetime]
+    lease_holds: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +74,8 @@ class Escape:
 
     def cancel_entries(self) -> str:
         """Take the bot's own resting entries off the book; one that can't be does not keep the others there."""
+        if not self.outside.lease_holds():
+            return "left alone: the lease is not known to hold"
         with closing(self.outside.exchange()) as exchange:
             return self._cancel(exchange, lambda purpose: purpose.increases_risk)
 
@@ -76,8 +86,9 @@ class Escape:
             report = exchange.position(self.market.symbol, timeout_s=CALL_TIMEOUT_S)
             if not floor_to_step(report.qty, self.market.amount_step):
                 return "flat"
-            if policy is PositionPolicy.FLATTEN:
-                return self._flatten(exchange, report)
+            if policy is PositionPolicy.FLATTEN and self.outside.lease_holds():
+                qty = self._own(exchange, report)
+                return self._flatten(exchange, qty) if qty else "none of what is held is the bot's"
             return self._protect(exchange, report)
 
     def _cancel(self, exchange: Exchange, which: Callable[[Purpose], bool]) -> str:
@@ -97,12 +108,28 @@ class Escape:
 
     # Close it
 
-    def _flatten(self, exchange: Exchange, report: PositionReport) -> str:
+    def _own(self, exchange: Exchange, report: PositionReport) -> Decimal:
+        if self.market.enforces_reduce_only:
+            return report.qty
+        store = self.outside.store()
+        booked = self._booked(exchange, store, {state.order.client_order_id: state for state in store.orders()})
+        return floor_to_step(self._of_the_bot(booked, report), self.market.amount_step)
+
+    def _flatten(self, exchange: Exchange, held: Decimal) -> str:
+        """Close ``held`` (signed base), in as many orders as the market's largest makes necessary."""
         if not self.market.enforces_reduce_only:  # each protective order locks the coins that are to be sold
             self._cancel(exchange, lambda purpose: purpose.is_protection)
-        side = Side.SELL if report.qty > 0 else Side.BUY
-        qty = floor_to_step(report.qty.copy_abs(), self.market.amount_step)
-        request_id = f"escalation:{self.boot_id}"
+        side = Side.SELL if held > 0 else Side.BUY
+        left = floor_to_step(held.copy_abs(), self.market.amount_step)
+        largest = floor_to_step(self.market.amount_max or left, self.market.amount_step) or left
+        lines: list[str] = []
+        while left > 0 and len(lines) < PIECES_MAX:
+            piece = f":{len(lines)}" if lines else ""
+            lines.append(self._close(exchange, f"escalation:{self.boot_id}{piece}", side, min(left, largest)))
+            left -= min(left, largest)
+        return "; ".join([*lines, *([f"{plain(left)} is left"] if left else [])])
+
+    def _close(self, exchange: Exchange, request_id: str, side: Side, qty: Decimal) -> str:
         for attempt in range(ATTEMPTS_MAX):
             order = Order(
                 client_order_id=ids.flatten_order_id(self.bot_id, request_id, attempt, purpose=Purpose.EMERGENCY),
@@ -152,10 +179,10 @@ class Escape:
             if standing:
                 return f"a stop stands: {standing[0].client_order_id}; the store can't be read"
             raise
-        if position is None or (position.qty > 0) is not (report.qty > 0):
+        qty = self._of_the_bot(position, report)
+        if position is None or not floor_to_step(qty, self.market.amount_step):
             return "nothing is known of how to guard it"
-        # The exchange's own quantity: it is what a stop has to close.
-        position = replace(position, qty=report.qty)
+        position = replace(position, qty=qty)
         stops = [state.order for state in states.values() if _guards(state.order, position)]
         guard = guards(position, self.market, best_price=None, reached=_tightest(stops, position)).get(Purpose.STOP)
         if guard is None:
@@ -165,15 +192,23 @@ class Escape:
             return f"its stop stands: {standing[0].client_order_id}"
         if not self.market.enforces_reduce_only:
             guard = replace(guard, qty=missing)
-        return self._send_stop(exchange, report, guard, position, stops)
+        return self._send_stop(exchange, guard, position, stops)
+
+    def _of_the_bot(self, booked: Position | None, report: PositionReport) -> Decimal:
+        """What of the holding is the bot's (signed base): coins of the account may be another's."""
+        if booked is None or (booked.qty > 0) is not (report.qty > 0):
+            return ZERO
+        return report.qty if self.market.enforces_reduce_only else min(booked.qty, report.qty, key=abs)
 
     def _booked(self, exchange: Exchange, store: StoreReader, states: dict[str, OrderState]) -> Position | None:
         """The position as the disk and the account's events since then make it."""
-        book = Book(self.market.symbol)
+        book = Book(self.market.symbol, market=self.market, bot_id=self.bot_id)
         account_seq = int(store.meta(ACCOUNT_SEQ) or 0)
-        events = [*store.fills(), *exchange.events(account_seq, timeout_s=CALL_TIMEOUT_S)]
-        for event in events:
-            if isinstance(event, Fill) and event.symbol == self.market.symbol:
+        stored = in_order(store.fills(), stored_adjustments(store, self.market.symbol))
+        for event in (*stored, *exchange.events(account_seq, timeout_s=CALL_TIMEOUT_S)):
+            if isinstance(event, Adjustment):
+                book.adjust(event)
+            elif isinstance(event, Fill) and event.symbol == self.market.symbol:
                 state = states.get(event.client_order_id)
                 order = None if state is None else state.order
                 book.apply(event, order=order, base=self.market.base, quote=self.market.quote)
@@ -190,9 +225,7 @@ class Escape:
                 covered += max(state.order.qty - max(report.filled_qty, state.filled_qty), ZERO)
         return covered
 
-    def _send_stop(
-        self, exchange: Exchange, report: PositionReport, guard: Guard, position: Position, stops: Sequence[Order]
-    ) -> str:
+    def _send_stop(self, exchange: Exchange, guard: Guard, position: Position, stops: Sequence[Order]) -> str:
         revision = self._next_revision(exchange, position, stops)
         order = Order(
             client_order_id=ids.protection_order_id(self.bot_id, position.position_id, Purpose.STOP, revision),
@@ -212,10 +245,15 @@ class Escape:
         try:
             placed = self._place(exchange, order)
         except Rejected as no:
-            return f"its stop is refused ({no}); {self._flatten(exchange, report)}"
+            return f"its stop is refused ({no}); {self._instead(exchange, position)}"
         if placed is None or rules.is_terminal(placed.status):
-            return f"its stop does not stand; {self._flatten(exchange, report)}"
+            return f"its stop does not stand; {self._instead(exchange, position)}"
         return f"stop {guard.side} {plain(guard.qty)} at {plain(guard.price)}: {placed.status}"
+
+    def _instead(self, exchange: Exchange, position: Position) -> str:
+        if not self.outside.lease_holds():
+            return "not closed: the lease is not known to hold"
+        return self._flatten(exchange, position.qty)
 
     def _next_revision(self, exchange: Exchange, position: Position, stops: Sequence[Order]) -> int:
         """The first revision whose id neither the disk nor the exchange has seen."""

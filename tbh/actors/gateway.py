@@ -5,17 +5,16 @@ client id twice, signs nothing after the order has expired, and looks at the lea
 What it can't prove it calls unknown: an error is neither "rejected" nor "not found".
 
 Absence is proven by the exchange's own denial, given when the request can no longer arrive: once the exchange's arrival
-window has passed since the last instant at which it may have been signed. An id that was denied so is never sent.
+window has passed since the last instant at which it may have been signed, by market time and by the process's own clock
+too, for market time leaps when the exchange's clock is first heard. An id that was denied so is never sent.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final
 
-from tbh.actors.account_reader import AccountReader
-from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
+from tbh.actors.signing import SigningAccount
 from tbh.messages.orders import (
     CancelOrder,
     CancelRefused,
@@ -29,7 +28,6 @@ from tbh.messages.orders import (
     OutcomeUnknown,
     PlaceOrder,
     QueryOrder,
-    Side,
 )
 from tbh.ports import Exchange, Failure, Fatal, OrderReport, Rejected, StoreReader
 from tbh.runtime.actor import Context, receive
@@ -37,11 +35,11 @@ from tbh.runtime.actor import Context, receive
 HANDLED_KEPT_MAX: Final = 10_000
 
 
-class GatewayActor(AccountReader):
+class GatewayActor(SigningAccount):
     """The arguments are ``AccountReader``'s."""
 
     sends = (
-        *AccountReader.sends,
+        *SigningAccount.sends,
         OrderSubmitted,
         OrderAccepted,
         OrderRejected,
@@ -59,39 +57,9 @@ class GatewayActor(AccountReader):
         timeout_s: float = 10.0,
         poll_s: float | None = None,
     ) -> None:
-        self._began = ctx.now()
-        self._handled: dict[str, datetime] = {}
-        self._waiting: set[str] = set()
-        self._deadline_s: float | None = None
-        self._lease_heard = False
-        self._lost: str | None = None
-        self._halted: str | None = None
+        self._began = (ctx.now(), ctx.monotonic())
+        self._handled: dict[str, tuple[datetime, float]] = {}
         super().__init__(ctx, exchange=exchange, store=store, timeout_s=timeout_s, poll_s=poll_s)
-
-    # The lease
-
-    @receive
-    def on_lease_renewed(self, lease: LeaseRenewed) -> None:
-        self._deadline_s = lease.deadline_s
-        self._hear_lease()
-
-    @receive
-    def on_lease_lapsed(self, _: LeaseLapsed) -> None:
-        self._deadline_s = None
-        self._hear_lease()
-
-    @receive
-    def on_lease_lost(self, lost: LeaseLost) -> None:
-        self._lost = lost.reason
-        self._hear_lease()
-
-    def _hear_lease(self) -> None:
-        self._lease_heard = True
-        self._waiting.clear()
-        self.ctx.unstash()
-
-    def on_halt(self, reason: str) -> None:
-        self._halted = reason
 
     # Orders
 
@@ -102,9 +70,9 @@ class GatewayActor(AccountReader):
         if client_order_id in self._handled:
             self._query(client_order_id, order.symbol, conclusive=False)
             return
-        if order.purpose.increases_risk and not self._lease_heard:
+        if self._must_wait(order):
             self._waiting.add(client_order_id)
-            self.ctx.stash()  # a gateway that has just (re)started knows nothing of the lease yet
+            self.ctx.stash()
             return
         self._note_handled(client_order_id)
         refusal = self._refusal(order)
@@ -119,7 +87,9 @@ class GatewayActor(AccountReader):
         started_s = self.ctx.monotonic()
         report: OrderReport | None = None
         try:
-            report = self._exchange.place(order, timeout_s=self._timeout_s)
+            report = self._exchange.place(
+                self._within_lease(order), timeout_s=self._timeout_s, deadline_s=self._deadline_of(order)
+            )
         except Fatal:
             raise
         except Rejected as no:
@@ -131,46 +101,20 @@ class GatewayActor(AccountReader):
         else:
             self._answered("place", started_s)
             self._tell_placed(client_order_id, report)
+        finally:
+            self._took(started_s)
         self._note_handled(client_order_id)
-        self._poll()
+        if not self._live or (report is not None and report.filled_qty):
+            self._poll()
         if report is not None and report.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED):
             # The event of its end may have been told to an incarnation that knew nothing of the order.
             self._tell_found(report)
 
     def _note_handled(self, client_order_id: str) -> None:
         """From now on this id is not sent again; called anew after the call, it says when that was signed at last."""
-        self._handled[client_order_id] = self.ctx.now()
+        self._handled[client_order_id] = (self.ctx.now(), self.ctx.monotonic())
         if len(self._handled) > HANDLED_KEPT_MAX:
             del self._handled[next(iter(self._handled))]
-
-    def _refusal(self, order: Order) -> str | None:
-        """Why this order may not be signed now, or None. The lease is looked at last, just before the call."""
-        if order.expires_at is not None and self.ctx.now() > order.expires_at:
-            return "expired before it was sent"
-        if self._lost is not None:
-            return f"lease_lost: {self._lost}"
-        if order.purpose.increases_risk and self._halted is not None:
-            return f"halted: {self._halted}"
-        if self._deadline_s is not None and self.ctx.monotonic() < self._deadline_s:
-            return None
-        if order.purpose.increases_risk:
-            return "lease_lapsed"
-        if self._lease_heard and not self._exchange.market(order.symbol).enforces_reduce_only:
-            return self._uncovered(order)
-        return None
-
-    def _uncovered(self, order: Order) -> str | None:
-        """Without the lease and without an exchange that enforces reduce-only, an exit is sent only up to what the
-        account holds at this moment: another process may have closed the position."""
-        try:
-            held = self._exchange.position(order.symbol, timeout_s=self._timeout_s).qty
-        except Fatal:
-            raise
-        except Failure as failure:
-            self._failed("account", failure)
-            return f"lease_lapsed, and the holding is not known: {failure}"
-        closable = held if order.side is Side.SELL else -held
-        return None if order.qty <= max(closable, Decimal(0)) else f"lease_lapsed, and only {held} is held"
 
     def _tell_placed(self, client_order_id: str, report: OrderReport) -> None:
         if report.status is OrderStatus.REJECTED:
@@ -196,7 +140,8 @@ class GatewayActor(AccountReader):
         except Fatal:
             raise
         except Rejected as no:
-            self._poll()
+            if not self._live:  # a query follows
+                self._poll()
             self.ctx.send(CancelRefused(client_order_id=client_order_id, reason=str(no)))
         except Failure as silence:
             self._failed("cancel", silence)
@@ -204,10 +149,12 @@ class GatewayActor(AccountReader):
         else:
             self._answered("cancel", started_s)
             self._tell_canceled(client_order_id, report)
+        finally:
+            self._took(started_s)
 
     def _tell_canceled(self, client_order_id: str, report: OrderReport) -> None:
         """The account's own event says it best; where there is none yet, the exchange's answer has to do."""
-        events = self._poll()
+        events = self._poll() if report.filled_qty or not self._live else []
         if any(isinstance(event, OrderCanceled) and event.client_order_id == client_order_id for event in events):
             return
         if report.status is OrderStatus.CANCELED:
@@ -223,17 +170,22 @@ class GatewayActor(AccountReader):
         if client_order_id in self._waiting:
             self.ctx.stash()  # or the denial would be overtaken by the order itself
             return
+        self._query(client_order_id, command.symbol, conclusive=self._has_arrived(command))
+
+    def _has_arrived(self, command: QueryOrder) -> bool:
+        """Whether no request for this order can be on its way any more."""
         window_s = self._exchange.arrival_window_s()
         # One sender's messages keep their order: what was not handled here before this query was signed by a former
         # incarnation, if at all.
-        signed_at = self._handled.get(client_order_id, self._began)
+        signed_at, signed_s = self._handled.get(command.client_order_id, self._began)
         if command.signed_until is not None:
             signed_at = min(signed_at, command.signed_until)
-        arrived = window_s == 0 or self.ctx.now() > signed_at + timedelta(seconds=window_s)
-        self._query(client_order_id, command.symbol, conclusive=arrived)
+        by_market_time = self.ctx.now() > signed_at + timedelta(seconds=window_s)
+        return window_s == 0 or (by_market_time and self.ctx.monotonic() > signed_s + window_s)
 
     def _query(self, client_order_id: str, symbol: str, *, conclusive: bool) -> None:
-        self._poll()
+        if not self._live:
+            self._poll()
         started_s = self.ctx.monotonic()
         try:
             report = self._exchange.order(client_order_id, symbol, timeout_s=self._timeout_s)
@@ -242,7 +194,11 @@ class GatewayActor(AccountReader):
         except Failure as failure:
             self._failed("query", failure)
             return
+        finally:
+            self._took(started_s)
         self._answered("query", started_s)
+        if self._live and (report.filled_qty if report is not None else conclusive):
+            self._poll()  # after the answer, so that the fills it counts are told before it
         if report is None:
             self.ctx.send(OrderNotFound(client_order_id=client_order_id, conclusive=conclusive))
         else:

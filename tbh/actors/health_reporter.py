@@ -191,7 +191,7 @@ class HealthReporterActor(Actor):
 
     @receive
     def on_position_changed(self, changed: PositionChanged) -> None:
-        self._evidence.in_position = changed.position is not None
+        self._evidence.in_position = changed.held is not None
 
     @receive
     def on_position_synced(self, synced: PositionSynced) -> None:

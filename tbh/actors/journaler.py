@@ -10,30 +10,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tbh.actors.adjustments import ADJUSTMENTS, stored_adjustments
 from tbh.actors.rows import (
+    adjustment_row,
     approved_row,
     closed_position_row,
     cycle_row,
     dead_letter_row,
+    doubt_row,
+    dust_row,
+    external_row,
     fill_row,
     flattened_row,
     open_position_row,
     order_row,
+    recovery_row,
     refused_row,
+    request_row,
+    stray_row,
     sync_row,
     trade_row,
 )
+from tbh.domain.adjustment import to_text
 from tbh.domain.order import draft
 from tbh.messages.account import (
+    AccountDoubted,
     AccountResynced,
+    Adjusted,
+    ExternalTrade,
     Position,
     PositionChanged,
     PositionSynced,
+    RecordAdjustment,
+    Recovered,
     ResyncAccount,
+    StrayEnded,
     SyncStatus,
     TradeClosed,
 )
 from tbh.messages.base import Message, Timer, message
+from tbh.messages.controls import RequestDone
 from tbh.messages.journal import Journaled, MarkRelayed, Relayed, StoreFailed, StoreRecovered
 from tbh.messages.orders import Fill, Flattened, OrderChanged, OrderDrafted, Purpose, Recorded
 from tbh.messages.strategy import DecisionRecorded, RecordDecision, Refused
@@ -47,6 +63,10 @@ RETRY_MAX_S = 5.0
 
 ACCOUNT_SEQ = "account_seq"
 """Meta key: every account event up to this seq has been taken from the gateway."""
+
+RESTORED_POSITION = "restored_position"
+"""Meta key: the id of a position that the database remembered and no fill here has made. Until the exchange has been
+asked, nobody knows whether it is over."""
 
 PROPOSED = frozenset({Purpose.ENTRY, Purpose.PYRAMID, Purpose.EXIT})
 """What a strategy proposes and risk decides on; every other order follows from a position or from an operator."""
@@ -63,7 +83,7 @@ class JournalerActor(Actor):
     """Implements ARCHITECTURE §6 for one bot. Halts the bot when more than ``WAITING_MAX`` messages wait for the disk,
     and passes ``Fatal`` of the store up."""
 
-    sends = (DecisionRecorded, Recorded, Journaled, Relayed, StoreFailed, StoreRecovered, ResyncAccount)
+    sends = (DecisionRecorded, Recorded, Adjusted, Journaled, Relayed, StoreFailed, StoreRecovered, ResyncAccount)
 
     def __init__(self, ctx: Context, *, store: Store, bot_id: str) -> None:
         super().__init__(ctx)
@@ -73,6 +93,9 @@ class JournalerActor(Actor):
         self._positions = self._read_positions()
         self._account_seq = int(store.meta(ACCOUNT_SEQ) or 0)
         self._sync_status: dict[str, SyncStatus] = {}
+        self._closing_seq: int | None = None
+        self._restored = store.meta(RESTORED_POSITION) or ""
+        self._adjustments = stored_adjustments(store)
         self._waiting: set[Message] = set()
         self._failed: StoreFailed | None = None
         self._retry_s = RETRY_FIRST_S
@@ -146,24 +169,79 @@ class JournalerActor(Actor):
 
     @receive
     def on_position_changed(self, changed: PositionChanged) -> None:
-        former, position = self._positions.get(changed.symbol), changed.position
-        batch = Batch(positions=[(changed.symbol, position, changed.seq)])
-        if former is not None and (position is None or position.position_id != former.position_id):
-            batch.outbox.append(closed_position_row(former, changed.seq))
-        if position is not None:
-            batch.outbox.append(open_position_row(position, changed.seq))
-        if self._commit(changed, batch):
+        former, position = self._positions.get(changed.symbol), changed.held
+        seq = changed.seq + changed.adjustments
+        if former is not None and former.position_id == self._restored:
             if position is None:
-                self._positions.pop(changed.symbol, None)
-            else:
-                self._positions[changed.symbol] = position
+                self._closing_seq = seq
+                return  # no fill of it has come here: a snapshot has to confirm that it is over
+            self._restored = ""
+        batch = Batch(positions=[(changed.symbol, position, seq)])
+        if former is not None and (position is None or position.position_id != former.position_id):
+            batch.outbox.append(closed_position_row(former, seq))
+            if changed.dust and changed.position is not None:
+                batch.outbox.append(dust_row(changed.position))
+        if position is not None:
+            batch.outbox.append(open_position_row(position, seq))
+        if self._commit(changed, batch):
+            self._keep_position(changed.symbol, position)
+
+    def _keep_position(self, symbol: str, position: Position | None) -> None:
+        if position is None:
+            self._positions.pop(symbol, None)
+        else:
+            self._positions[symbol] = position
 
     @receive
     def on_position_synced(self, synced: PositionSynced) -> None:
-        if self._sync_status.get(synced.symbol) is synced.status:
-            return
-        if self._commit(synced, Batch(outbox=[sync_row(synced)])):
+        batch = Batch()
+        former = self._positions.get(synced.symbol)
+        over = synced.status is SyncStatus.OK and not synced.book_qty
+        if over and former is not None and former.position_id == self._restored and self._closing_seq is not None:
+            batch.positions.append((synced.symbol, None, self._closing_seq))
+            batch.outbox.append(closed_position_row(former, self._closing_seq))
+        if self._sync_status.get(synced.symbol) is not synced.status:
+            batch.outbox.append(sync_row(synced))
+        if batch and self._commit(synced, batch):
             self._sync_status[synced.symbol] = synced.status
+            if batch.positions:
+                self._keep_position(synced.symbol, None)
+                self._restored = ""
+
+    # Recovery and operators
+
+    @receive
+    def on_adjustment(self, command: RecordAdjustment) -> None:
+        wanted = command.adjustment
+        for known in self._adjustments:
+            if known.adjustment_id == wanted.adjustment_id:
+                self.ctx.send(Adjusted(adjustment=known))
+                return
+        made = (*self._adjustments, wanted)
+        batch = Batch(meta={ADJUSTMENTS: to_text(made)}, outbox=[adjustment_row(wanted)])
+        if self._commit(command, batch, lambda: Adjusted(adjustment=wanted)):
+            self._adjustments = made
+
+    @receive
+    def on_request_done(self, done: RequestDone) -> None:
+        batch = Batch(actions=[(done.request_id, "done", done.outcome)], outbox=[request_row(done, self.ctx.now())])
+        self._commit(done, batch)
+
+    @receive
+    def on_external_trade(self, trade: ExternalTrade) -> None:
+        self._commit(trade, Batch(outbox=[external_row(trade)]))
+
+    @receive
+    def on_stray_ended(self, stray: StrayEnded) -> None:
+        self._commit(stray, Batch(outbox=[stray_row(stray)]))
+
+    @receive
+    def on_recovered(self, recovered: Recovered) -> None:
+        self._commit(recovered, Batch(outbox=[recovery_row(recovered)]))
+
+    @receive
+    def on_doubted(self, doubted: AccountDoubted) -> None:
+        self._commit(doubted, Batch(outbox=[doubt_row(doubted)]))
 
     @receive
     def on_refused(self, refused: Refused) -> None:

@@ -11,11 +11,24 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import ClassVar, Final
 
-from tbh.actors.order_path import REPEAT_S, Terms
-from tbh.actors.order_protection import CLOSERS, PositionGuard
+from tbh.actors.order_path import Terms
+from tbh.actors.order_protection import PositionGuard
+from tbh.actors.order_retries import (
+    ATTEMPTS_MAX,
+    ended_by_hand,
+    failures,
+    last_round,
+    next_round,
+    pause_s,
+    request_of,
+    subject,
+    was_not_sent,
+)
 from tbh.domain import ids
 from tbh.domain import order as rules
-from tbh.domain.blotter import Blotter
+from tbh.domain.blotter import DONE_KEPT_MAX, Blotter
+from tbh.domain.book import is_dust
+from tbh.domain.findings import CLOSERS
 from tbh.domain.money import ZERO, floor_to_step
 from tbh.domain.risk import exitable
 from tbh.messages.account import Position
@@ -32,10 +45,7 @@ from tbh.messages.orders import (
 )
 from tbh.runtime.actor import Context, receive
 
-ATTEMPTS_MAX: Final = 5
-"""So many attempts of one exit are made in quick succession; then people are called, and the next ones are slow."""
-
-SLOW_RETRY_S: Final = 60.0
+_REQUESTS: Final = (Purpose.FLATTEN, Purpose.EMERGENCY)
 
 
 @message
@@ -71,7 +81,10 @@ class PositionCloser(PositionGuard):
             return ZERO
         exits = [state for state in self._orders.open if not state.order.purpose.increases_risk]
         qty = exitable(position.qty, exits, self._market.enforces_reduce_only)
-        return floor_to_step(qty, self._market.amount_step)
+        largest = self._market.amount_max
+        qty = floor_to_step(qty if largest is None else min(qty, largest), self._market.amount_step)
+        # What others leave of it may be less than the exchange takes.
+        return ZERO if is_dust(qty, self._market, position.entry_price) else qty
 
     def _exit_qty_with_room(
         self, intent_id: str, purpose: Purpose, side: Side, *, order: Order | None = None, retry_id: str | None = None
@@ -93,7 +106,12 @@ class PositionCloser(PositionGuard):
         if purpose is Purpose.EMERGENCY:
             return subject(order) == position.position_id
         # An exit decided on a bar was decided about a position that was there: not about one opened later.
-        return not position.strategy or position.bar_open < order.bar_open
+        # One that was found at the exchange has no strategy: nobody knows what it was decided about.
+        return bool(order.strategy) and (not position.strategy or position.bar_open < order.bar_open)
+
+    def _stray_of(self, order: Order) -> str | None:
+        """An attempt at the order's intent that lives at the exchange and is in nobody's memory."""
+        return None
 
     def _exit_under_way(self) -> bool:
         return bool(self._making_room) or any(self._retries.values()) or super()._exit_under_way()
@@ -138,21 +156,26 @@ class PositionCloser(PositionGuard):
         if state.status is OrderStatus.ABSENT:
             self._attempt_again(state)
         elif state.status is not OrderStatus.FILLED:
+            if state.status is OrderStatus.REJECTED and not was_not_sent(state):
+                self._look_around()
             self._retry_later(state)
+        elif self._market.amount_max is not None:
+            self._attempt_again(state)  # it may have been as much as one order may have, and not all of it
 
     def _retry_later(self, state: OrderState) -> None:
         order = state.order
         position = self._position
         if order.client_order_id in self._retries or position is None or order.side is not closing_side(position):
             return
-        if not self._meant_for(order.purpose, order, position):
+        if ended_by_hand(state) or not self._meant_for(order.purpose, order, position):
             return
-        quick = order.attempt + 1 < ATTEMPTS_MAX
+        failed, _ = failures(self._orders.attempts(order.intent_id))
+        quick = failed < ATTEMPTS_MAX
         self._retries[order.client_order_id] = quick
         if quick:
             self.ctx.expect(f"retry:{order.client_order_id}")
-        pause_s = REPEAT_S * (order.attempt + 1) if quick else SLOW_RETRY_S
-        self.ctx.after(pause_s, _TryAgain(client_order_id=order.client_order_id))
+        again_s = pause_s(failed, unsent=was_not_sent(state))
+        self.ctx.after(again_s, _TryAgain(client_order_id=order.client_order_id))
 
     @receive
     def on_try_again(self, timer: _TryAgain) -> None:
@@ -167,7 +190,8 @@ class PositionCloser(PositionGuard):
     def _attempt_again(self, state: OrderState) -> None:
         """A new order for the same intent, under the next attempt's id, if it is the last and still makes sense."""
         order = state.order
-        if self._orders.attempts(order.intent_id)[-1].order.client_order_id != order.client_order_id:
+        attempts = self._orders.attempts(order.intent_id)
+        if attempts[-1].order.client_order_id != order.client_order_id or ended_by_hand(state):
             return
         qty = order.qty
         if order.purpose.increases_risk:
@@ -181,12 +205,18 @@ class PositionCloser(PositionGuard):
                 return
             qty = room
         attempt = order.attempt + 1
-        if attempt >= ATTEMPTS_MAX:
-            text = f"{order.purpose} of {order.symbol} has not succeeded in {attempt} attempts ({state.reason})"
+        _, refused = failures(attempts)
+        if refused >= ATTEMPTS_MAX and not was_not_sent(state) and state.status is not OrderStatus.FILLED:
+            text = f"{order.purpose} of {order.symbol} has not succeeded in {refused} attempts ({state.reason})"
             self._call_people(f"attempts:{order.intent_id}:{attempt}", text)
+        again = replace(order, qty=qty, created_at=self.ctx.now())
         if attempt <= ids.ATTEMPT_MAX:
-            again = replace(order, qty=qty, created_at=self.ctx.now())
             self._draft(self._attempt(again, attempt))
+        elif order.purpose in _REQUESTS:
+            self._draft(self._attempt(replace(again, intent_id=next_round(order)), 0))
+        elif self._position is not None and not order.purpose.increases_risk:
+            # The ids of a bar's exit are used up; those of an emergency go on in rounds.
+            self._close(Purpose.EMERGENCY, self._position.position_id, self._position)
 
     def _attempt(self, order: Order, attempt: int) -> Order:
         """The order under the id of that attempt, or of the next one that no stray order has taken."""
@@ -197,8 +227,8 @@ class PositionCloser(PositionGuard):
         return self._attempt(order, attempt + 1)
 
     def _attempt_id(self, order: Order, attempt: int) -> str:
-        if order.purpose in (Purpose.FLATTEN, Purpose.EMERGENCY):
-            return ids.flatten_order_id(self._bot_id, subject(order), attempt, purpose=order.purpose)
+        if order.purpose in _REQUESTS:
+            return ids.flatten_order_id(self._bot_id, request_of(order), attempt, purpose=order.purpose)
         return ids.client_order_id(
             self._bot_id,
             bar_open=order.bar_open,
@@ -257,7 +287,8 @@ class PositionCloser(PositionGuard):
 
     def _close(self, purpose: Purpose, request_id: str, position: Position) -> None:
         """One market order for what is left of the position, unless one for this request is under way or to come."""
-        intent_id = ids.intent_id(purpose, request_id)
+        states = [*self._orders.open, *self._orders.recent(DONE_KEPT_MAX)]
+        intent_id = last_round(purpose, request_id, states)
         attempts = self._orders.attempts(intent_id)
         attempt = attempts[-1].order.attempt + 1 if attempts else 0
         side = closing_side(position)
@@ -267,28 +298,28 @@ class PositionCloser(PositionGuard):
         if attempts and attempts[-1].status is not OrderStatus.FILLED and attempts[-1].order.side is side:
             self._exit_ended(attempts[-1])
             return
+        if attempt > ids.ATTEMPT_MAX:
+            intent_id, attempt = next_round(attempts[-1].order), 0
+        order = Order(
+            client_order_id="",
+            intent_id=intent_id,
+            symbol=position.symbol,
+            side=side,
+            type=OrderType.MARKET,
+            qty=position.qty.copy_abs(),
+            reduce_only=True,
+            purpose=purpose,
+            strategy=position.strategy,
+            bar_open=position.bar_open,
+            created_at=self.ctx.now(),
+        )
+        order = self._attempt(order, attempt)
+        if self._stray_of(order) is not None:
+            return  # a former life has sent it, and it lives: its end brings this up again
         qty = self._exit_qty_with_room(intent_id, purpose, side, retry_id="")
-        if qty and attempt <= ids.ATTEMPT_MAX:
-            order = Order(
-                client_order_id="",
-                intent_id=intent_id,
-                symbol=position.symbol,
-                side=side,
-                type=OrderType.MARKET,
-                qty=qty,
-                reduce_only=True,
-                purpose=purpose,
-                strategy=position.strategy,
-                bar_open=position.bar_open,
-                created_at=self.ctx.now(),
-            )
-            self._draft(self._attempt(order, attempt))
+        if qty:
+            self._draft(replace(order, qty=qty))
 
 
 def closing_side(position: Position) -> Side:
     return Side.SELL if position.qty > 0 else Side.BUY
-
-
-def subject(order: Order) -> str:
-    """The request that a flatten or emergency order serves: a flatten's own id, or the position's."""
-    return order.intent_id.split("|", 2)[2]

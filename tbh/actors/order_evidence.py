@@ -29,6 +29,7 @@ QUERY_EVERY_S: Final = 2.0
 EVIDENCE_TRIES_MAX: Final = 10
 
 _ON_THE_BOOK: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+_TAKEN_OFF: Final = (OrderStatus.CANCELED, OrderStatus.EXPIRED)
 
 
 class OrderEvidence(OrderPath):
@@ -40,6 +41,7 @@ class OrderEvidence(OrderPath):
         super().__init__(ctx, terms=terms, orders=orders)
         self._tries: dict[str, tuple[int, float]] = {}
         self._given_up: set[str] = set()
+        self._denied: set[str] = set()
 
     def _order_given_up(self, state: OrderState) -> None:
         """An order stays unknown: nothing more is asked about it."""
@@ -49,6 +51,15 @@ class OrderEvidence(OrderPath):
 
     def _account_behind(self) -> None:
         """The exchange has counted fills that have not come here."""
+
+    def _look_around(self) -> None:
+        """An order that should have been taken was refused: what stands in its way may be one that is thought dead."""
+
+    def _ended_stray(self, found: OrderFound) -> None:
+        """The exchange tells how an order ended that nobody here knows."""
+
+    def _doubts_changed(self) -> None:
+        """An order was given up, or there is new word of one that was."""
 
     # Evidence
 
@@ -62,9 +73,12 @@ class OrderEvidence(OrderPath):
         if state is None:
             if rules.is_terminal(fact.status):
                 self.ctx.answered(f"cancel:{fact.client_order_id}")
+                self._ended_stray(fact)
             else:
                 self._found_stray(fact)
             return
+        if state.status in _TAKEN_OFF and not rules.is_terminal(fact.status):
+            self._revived(state)
         moved = rules.on_found(state, fact, self.ctx.now())
         self._move(moved, "found")
         now_at = self._orders.get(fact.client_order_id) or state
@@ -91,6 +105,7 @@ class OrderEvidence(OrderPath):
         self._move(moved, "denied")
         now_at = self._orders.get(fact.client_order_id) or state
         if now_at.status is OrderStatus.UNKNOWN:
+            self._denied.add(fact.client_order_id)
             self._no_wiser(now_at, "denied")
         else:
             self.ctx.answered(f"query:{fact.client_order_id}")
@@ -109,6 +124,7 @@ class OrderEvidence(OrderPath):
         if tries + 1 < EVIDENCE_TRIES_MAX or client_order_id in self._given_up:
             return
         self._given_up.add(client_order_id)
+        self._doubts_changed()
         for request in ("query", "cancel"):
             self.ctx.answered(f"{request}:{client_order_id}")
         self._call_people(
@@ -151,12 +167,21 @@ class OrderEvidence(OrderPath):
     def _reopen(self, state: OrderState) -> None:
         client_order_id = state.order.client_order_id
         self._tries.pop(client_order_id, None)
+        self._denied.discard(client_order_id)
         if client_order_id in self._given_up:
             self._given_up.discard(client_order_id)
+            self._doubts_changed()
             if client_order_id in self._canceling and not rules.is_terminal(state.status):
                 self._ask_cancel(client_order_id, state.order.symbol)
 
     # Against the proof
+
+    def _revived(self, state: OrderState) -> None:
+        """An order that was taken off the book stands on it. The word may be an old one; a cancel more does no harm."""
+        client_order_id = state.order.client_order_id
+        self.ctx.log.warning("order_revived", client_order_id=client_order_id, status=state.status.value)
+        if not self.ctx.asking(f"cancel:{client_order_id}"):
+            self._ask_cancel(client_order_id, state.order.symbol)
 
     def _surprised(self, state: OrderState) -> None:
         """An order that was proven not to exist does. No intent may fill twice: whatever of it is open is cancelled."""

@@ -9,16 +9,16 @@ again when a neighbour restarts.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from tbh.actors.order_closing import closing_side
 from tbh.actors.order_path import Terms
-from tbh.actors.order_protection import CLOSERS
-from tbh.actors.order_recovery import OrderRecovery
+from tbh.actors.order_requests import OperatorRequests
 from tbh.domain import ids
+from tbh.domain.findings import CLOSERS
 from tbh.domain.protection import better
-from tbh.messages.account import Position
+from tbh.messages.account import ExternalTrade, Origin, Position
 from tbh.messages.market import Bar, Market
 from tbh.messages.orders import (
     Approved,
@@ -29,6 +29,8 @@ from tbh.messages.orders import (
     OrderState,
     OrderStatus,
     OrderType,
+    Protection,
+    Purpose,
     Recorded,
     Side,
 )
@@ -38,10 +40,10 @@ from tbh.runtime.actor import Context, receive
 _WITH_THE_EXCHANGE: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 
 
-class OrderManagerActor(OrderRecovery):
+class OrderManagerActor(OperatorRequests):
     """One symbol's orders and book. The arguments are those of ``Terms``, and the store that it starts from."""
 
-    sends = (*OrderRecovery.sends, Recorded, Declined)
+    sends = (*OperatorRequests.sends, Recorded, Declined, ExternalTrade)
 
     def __init__(
         self,
@@ -53,13 +55,26 @@ class OrderManagerActor(OrderRecovery):
         timeframe_s: int,
         unrecorded_after_s: float = 0.05,
         answer_within_s: float = 15.0,
+        boot_id: str = "",
+        strategy: str = "",
+        default_protection: Protection | None = None,
+        arrival_window_s: float = 0.0,
     ) -> None:
         self._bar = timedelta(seconds=timeframe_s)
         # Without a memory, a former life on another disk may have sent what is about to be decided again.
         self._unproven_until = ctx.now()
         self._proven: set[str] = set()
+        self._unsure_until_s = ctx.monotonic() + arrival_window_s
+        self._entered: set[str] = set()
         terms = Terms(
-            bot_id=bot_id, market=market, unrecorded_after_s=unrecorded_after_s, answer_within_s=answer_within_s
+            bot_id=bot_id,
+            market=market,
+            unrecorded_after_s=unrecorded_after_s,
+            answer_within_s=answer_within_s,
+            boot_id=boot_id,
+            strategy=strategy,
+            default_protection=default_protection,
+            arrival_window_s=arrival_window_s,
         )
         super().__init__(ctx, terms=terms, store=store)
 
@@ -83,6 +98,10 @@ class OrderManagerActor(OrderRecovery):
             if refused := "expired" if too_late else self._entries_closed():
                 self.ctx.send(Declined(proposal_id=proposal_id, reason=refused))
                 return
+        elif (stray := self._stray_of(order)) is not None:
+            # It lives: a former life has sent this very decision, and what it closes must not be closed twice.
+            self.ctx.send(Recorded(client_order_id=stray, intent_id=proposal_id))
+            return
         else:
             qty = self._exit_qty_with_room(proposal_id, order.purpose, order.side, order=order)
             if qty is None:
@@ -96,6 +115,10 @@ class OrderManagerActor(OrderRecovery):
             order = replace(order, qty=qty)
             self._withdraw_entries(order.side.opposite)
         self._draft(order)
+
+    def _stray_of(self, order: Order) -> str | None:
+        first = (self._attempt_id(order, attempt) for attempt in range(order.attempt + 1))
+        return next((client_order_id for client_order_id in first if client_order_id in self._living_strays), None)
 
     def _withdraw_entries(self, side: Side) -> None:
         """What is still to fill of the entries on ``side`` would rebuild the position that is being closed."""
@@ -119,21 +142,31 @@ class OrderManagerActor(OrderRecovery):
             bar_open=approved.bar_open,
             layer=approved.layer,
             created_at=self.ctx.now(),
-            expires_at=approved.bar_open + 2 * self._bar if entry else None,
+            expires_at=self._expiry(approved.bar_open) if entry else None,
             protection=approved.protection,
         )
         return self._attempt(order, 0)
+
+    def _expiry(self, bar_open: datetime) -> datetime:
+        """An entry is for the bar after the one that it was decided on."""
+        return bar_open + 2 * self._bar
+
+    def _dated(self, state: OrderState) -> OrderState:
+        order = state.order
+        if order.expires_at is not None or not order.purpose.increases_risk:
+            return state
+        return replace(state, order=replace(order, expires_at=self._expiry(order.bar_open)))
 
     # When an order may go
 
     def _may_place(self, state: OrderState) -> bool:
         order = state.order
-        if not order.purpose.increases_risk:
-            return True
         if self._is_unproven(order):
             if not self.ctx.asking(f"query:{order.client_order_id}"):
                 self._query(order)
             return False
+        if not order.purpose.increases_risk:
+            return True
         position = self._position
         if position is None or order.side is not closing_side(position):
             return True
@@ -149,9 +182,27 @@ class OrderManagerActor(OrderRecovery):
         return [s for s in self._orders.open if s.order.purpose in CLOSERS and s.order.side is entry.side]
 
     def _is_unproven(self, order: Order) -> bool:
-        """Whether a former life may have sent this very id."""
+        """Whether a former life may have sent this very id.
+
+        What reduces risk may have gone without its record. Where reduce-only is not enforced, a second one would sell
+        coins that are not the position's: for the time in which the first may still arrive, the exchange is asked. Of a
+        position that this life has opened none can have been sent; a flatten is the operator's, whatever is held.
+        """
+        if order.client_order_id in self._proven:
+            return False
+        if not order.purpose.increases_risk:
+            position = self._position
+            if position is not None and position.position_id in self._entered and order.purpose is not Purpose.FLATTEN:
+                return False
+            waits = order.client_order_id in self._held or self.ctx.monotonic() < self._unsure_until_s
+            return waits and not self._market.enforces_reduce_only
         closed_before = order.bar_open + self._bar <= self._unproven_until
-        return self._blank and closed_before and order.client_order_id not in self._proven
+        return self._blank and closed_before
+
+    def _draft(self, order: Order) -> None:
+        if order.purpose is Purpose.ENTRY and order.attempt == 0 and self.ctx.monotonic() < self._unsure_until_s:
+            self._entered.add(order.client_order_id)
+        super()._draft(order)
 
     @receive
     def on_not_found(self, fact: OrderNotFound) -> None:
@@ -172,6 +223,8 @@ class OrderManagerActor(OrderRecovery):
             self._cancel(state, self._entries_closed() or "")
 
     def _order_done(self, state: OrderState, *, by_us: bool) -> None:
+        if self._ready and not state.order.purpose.increases_risk and self._is_residue():
+            self._tell_position(self._book.last_seq)  # it was still to be seen whether the rest would go, too
         if state.order.purpose.is_protection:
             self._guard_done(state, by_us=by_us)
         elif state.order.purpose.increases_risk:
@@ -204,19 +257,36 @@ class OrderManagerActor(OrderRecovery):
             self._orders.note_fill(fill)
         if new:
             self._position_moved(held)
+            if not self._ready:
+                self._note_news(fill)
         if state is not None:
+            self._count_again(fill.client_order_id)
             self._move(self._orders.caught_up(fill.client_order_id, self.ctx.now(), step=market.amount_step), "fill")
         elif new and self._blank and not self._ready:
             # The account tells its whole history to a store that has none of it: old news, and no alarm.
             self.ctx.log.info("fill_of_old", trade_id=fill.trade_id, client_order_id=fill.client_order_id)
+            if ids.parse(fill.client_order_id, self._bot_id) is not None:
+                self._note_traded_stray(fill.client_order_id)
         elif new:
-            text = f"{fill.symbol}: {fill.side} {fill.qty} at {fill.price}, of an order that is not known here"
-            self._call_people(f"foreign:{fill.trade_id}", text)
+            self._tell_unexplained(fill)
         if new:
             self._tell_position(fill.seq)
             self._protect()
             self._place_held()
             self._pursue()
+
+    def _tell_unexplained(self, fill: Fill) -> None:
+        """A trade of no order that is known here: it is booked, since the exchange made it, and labelled."""
+        origin = ids.origin(fill.client_order_id, self._bot_id)
+        whose = "an order of this bot that is not known here"
+        if origin is None:
+            self._note_traded_stray(fill.client_order_id)
+        else:
+            whose = "the exchange's own" if origin is Origin.EXCHANGE else "somebody else's order"
+            self.ctx.send(ExternalTrade(fill=fill, origin=origin))
+        self._call_people(
+            f"foreign:{fill.trade_id}", f"{fill.symbol}: {fill.side} {fill.qty} at {fill.price}, of {whose}"
+        )
 
     def _position_moved(self, held: Position | None) -> None:
         position = self._book.position

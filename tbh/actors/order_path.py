@@ -7,8 +7,10 @@ comes is in ``order_evidence``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import ClassVar, Final
 
+from tbh.actors.order_retries import REPEAT_S
 from tbh.domain import order as rules
 from tbh.domain.blotter import Blotter
 from tbh.messages.base import Message, Timer, message
@@ -27,11 +29,11 @@ from tbh.messages.orders import (
     OrderSubmitted,
     OutcomeUnknown,
     PlaceOrder,
+    Protection,
     Recorded,
 )
 from tbh.runtime.actor import Actor, Context, receive
 
-REPEAT_S: Final = 1.0
 HOLD_MAX_S: Final = 10.0
 """How long an order may be held back before it is withdrawn; longer than any neighbour takes to ask again."""
 
@@ -62,12 +64,18 @@ class _HeldLong(Timer):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Whose orders, on which market. ``unrecorded_after_s`` is how long an order that reduces risk waits for the disk,
-    ``answer_within_s`` how long any order waits for the gateway."""
+    ``answer_within_s`` how long any order waits for the gateway; ``boot_id`` names the process. An entry known by its
+    id alone counts as ``strategy``'s if the id says so, and its position gets ``default_protection``. What a former
+    process has sent may arrive for ``arrival_window_s``."""
 
     bot_id: str
     market: Market
     unrecorded_after_s: float
     answer_within_s: float
+    boot_id: str = ""
+    strategy: str = ""
+    default_protection: Protection | None = None
+    arrival_window_s: float = 0.0
 
 
 class OrderPath(Actor):
@@ -115,6 +123,9 @@ class OrderPath(Actor):
 
     def _cancel(self, state: OrderState, reason: str) -> None:
         """Take the order off the book; one that was never sent is withdrawn."""
+
+    def _stray_over(self, client_order_id: str, status: OrderStatus, filled_qty: Decimal) -> None:
+        """An order that nobody here knows has ended."""
 
     def _reopen(self, state: OrderState) -> None:
         """There is new word of an order: what was asked in vain may be asked again."""
@@ -240,15 +251,20 @@ class OrderPath(Actor):
     @receive
     def on_canceled(self, fact: OrderCanceled) -> None:
         state = self._known(fact.client_order_id)
-        if state is None:
+        if state is None or rules.is_terminal(state.status):
             self.ctx.answered(f"cancel:{fact.client_order_id}")
+        if state is None:
+            self._stray_over(fact.client_order_id, OrderStatus.CANCELED, fact.filled_qty)
             return
         self._move(rules.on_canceled(state, fact.filled_qty, fact.reason, self.ctx.now()), "canceled")
 
     @receive
     def on_expired(self, fact: OrderExpired) -> None:
-        if (state := self._known(fact.client_order_id)) is not None:
-            self._move(rules.on_expired(state, fact.filled_qty, fact.reason, self.ctx.now()), "expired")
+        state = self._known(fact.client_order_id)
+        if state is None:
+            self._stray_over(fact.client_order_id, OrderStatus.EXPIRED, fact.filled_qty)
+            return
+        self._move(rules.on_expired(state, fact.filled_qty, fact.reason, self.ctx.now()), "expired")
 
     # Every transition passes here
 

@@ -12,24 +12,38 @@ from typing import Final
 
 from tbh.actors.order_evidence import OrderEvidence
 from tbh.actors.order_path import Terms
+from tbh.actors.order_retries import REPEAT_S, UNSENT_PAUSE_MAX_S, was_not_sent
 from tbh.domain import ids
 from tbh.domain import order as rules
 from tbh.domain.blotter import Blotter
 from tbh.domain.book import Book
+from tbh.domain.findings import CLOSERS, Act, act_on_stray
+from tbh.domain.money import floor_to_step, plain
 from tbh.domain.protection import Guard, better, guards
 from tbh.messages.account import Position
+from tbh.messages.base import Timer, message
 from tbh.messages.health import Severity
 from tbh.messages.orders import Order, OrderFound, OrderState, OrderStatus, OrderType, Purpose
-from tbh.runtime.actor import Context
+from tbh.runtime.actor import Context, receive
 
 REFUSALS_MAX: Final = 5
 """So many stops of one position may be refused before it is closed at market, so many targets before there is none."""
 
+REFUSALS_AGE_S: Final = 60.0
+"""After so long a refused stop may be tried again: whatever the exchange had against it may be over."""
+
 REVISIONS_KEPT_MAX: Final = 2_000
 STRAYS_KEPT_MAX: Final = 1_000
 
-CLOSERS: Final = (Purpose.EXIT, Purpose.FLATTEN, Purpose.EMERGENCY)
 _REVISIONS_PER_SECOND: Final = 1 << 12
+
+
+@message
+class _GuardAgain(Timer):
+    """What guards the position was not sent, and may be tried again."""
+
+    purpose: Purpose
+    position_id: str
 
 
 class PositionGuard(OrderEvidence):
@@ -37,12 +51,16 @@ class PositionGuard(OrderEvidence):
 
     def __init__(self, ctx: Context, *, terms: Terms, orders: Blotter) -> None:
         super().__init__(ctx, terms=terms, orders=orders)
-        self._book = Book(terms.market.symbol)
+        self._book = Book(terms.market.symbol, market=terms.market, bot_id=terms.bot_id)
         self._best: Decimal | None = None
         self._revisions: dict[tuple[Purpose, str], int] = {}
         self._tightest: dict[str, Decimal] = {}
         self._refusals: dict[tuple[Purpose, str], int] = {}
+        self._refused_s: dict[tuple[Purpose, str], float] = {}
+        self._unsent: dict[tuple[Purpose, str], int] = {}
+        self._paused: set[tuple[Purpose, str]] = set()
         self._untargeted = ""
+        self._cut = ""
         self._strays: dict[str, None] = {}
         self._left_standing: set[str] = set()
         self._ready = False
@@ -113,10 +131,16 @@ class PositionGuard(OrderEvidence):
 
     def _draft_guard(self, guard: Guard, position: Position) -> None:
         key = (guard.purpose, position.position_id)
-        if self._refusals.get(key, 0) >= REFUSALS_MAX:
-            if guard.purpose is Purpose.STOP:
-                self._stop_impossible(position)
+        if key in self._paused:
             return
+        if self._refusals.get(key, 0) >= REFUSALS_MAX:
+            if guard.purpose is not Purpose.STOP:
+                return
+            if self.ctx.monotonic() - self._refused_s[key] < REFUSALS_AGE_S:
+                self._stop_impossible(position)
+                return
+            self._refusals[key] = REFUSALS_MAX - 1
+        self._note_cut(guard, position)
         revision = self._revisions.get(key, -1) + 1
         stop = guard.purpose is Purpose.STOP
         order = Order(
@@ -138,6 +162,17 @@ class PositionGuard(OrderEvidence):
         self._note_guard(order)
         self._draft(order)
 
+    def _note_cut(self, guard: Guard, position: Position) -> None:
+        """Say once that the market's largest order does not close all of the position."""
+        left = floor_to_step(position.qty.copy_abs(), self._market.amount_step) - guard.qty
+        if left > 0 and self._cut != position.position_id:
+            self._cut = position.position_id
+            self._call_people(
+                f"cut:{position.position_id}",
+                f"{position.symbol}: its {guard.purpose} closes {plain(guard.qty)}, the most that one order may have; "
+                f"{plain(left)} of the position is not guarded",
+            )
+
     def _note_guard(self, order: Order) -> None:
         """Remember which revisions there were and how tight the stop has been."""
         if not order.purpose.is_protection:
@@ -155,16 +190,24 @@ class PositionGuard(OrderEvidence):
         """The position is closed for good; what a late fill of its entry opens anew starts where it was."""
         self._tightest.pop(position_id, None)
         for purpose in (Purpose.STOP, Purpose.TARGET):
-            self._refusals.pop((purpose, position_id), None)
+            for counts in (self._refusals, self._refused_s, self._unsent):
+                counts.pop((purpose, position_id), None)
 
     # What did not stand
 
     def _guard_done(self, state: OrderState, *, by_us: bool) -> None:
         """A protective order has ended: filled, cancelled by us, or taken from us."""
+        unsent = was_not_sent(state)
+        if state.status is OrderStatus.REJECTED and not unsent:
+            self._look_around()
         self._count_refusal(state, by_us=by_us)
         position = self._book.position
         order = state.order
         key = (order.purpose, guarded(order))
+        if unsent:
+            self._pause(key)
+        else:
+            self._unsent.pop(key, None)
         if position is not None and key[1] == position.position_id and self._refusals.get(key) == REFUSALS_MAX:
             if order.purpose is Purpose.STOP:
                 text = f"{position.symbol}: its stop is refused ({state.reason}), the position is closed at market"
@@ -174,32 +217,54 @@ class PositionGuard(OrderEvidence):
                 self._call_people(f"target:{position.position_id}", text, Severity.WARNING)
         self._protect()
 
+    def _pause(self, key: tuple[Purpose, str]) -> None:
+        """The guard stays wanted; asking at once again would only be told the same."""
+        self._unsent[key] = self._unsent.get(key, 0) + 1
+        self._paused.add(key)
+        pause_s = min(REPEAT_S * self._unsent[key], UNSENT_PAUSE_MAX_S)
+        self.ctx.after(pause_s, _GuardAgain(purpose=key[0], position_id=key[1]))
+
+    @receive
+    def on_guard_again(self, timer: _GuardAgain) -> None:
+        self._paused.discard((timer.purpose, timer.position_id))
+        self._protect()
+
     def _count_refusal(self, state: OrderState, *, by_us: bool) -> None:
         taken = state.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED) and not by_us
-        if state.order.purpose.is_protection and (taken or state.status is OrderStatus.REJECTED):
+        if (
+            state.order.purpose.is_protection
+            and (taken or state.status is OrderStatus.REJECTED)
+            and not was_not_sent(state)
+        ):
             key = (state.order.purpose, guarded(state.order))
+            self._refused_s[key] = self.ctx.monotonic()
             self._refusals[key] = min(self._refusals.get(key, 0) + 1, REFUSALS_MAX)
 
     def _found_stray(self, found: OrderFound) -> None:
         """An order that is open at the exchange, and in nobody's memory: the store was faulted when it was sent, or an
-        escalation has sent it. Protection is made anew and an entry is nobody's wish, so both go. An exit is let be
-        where it can't do more than close the position, and a guard where nobody here knows how to make another."""
-        parts = ids.parse(found.client_order_id, self._bot_id)
-        if parts is None:
-            return  # somebody else's
-        position = self._book.position
-        if parts.purpose.is_protection and position is not None and not position.strategy:
-            if found.client_order_id not in self._left_standing:
-                self._left_standing.add(found.client_order_id)
-                text = (
-                    f"{position.symbol}: a position is open whose entry is not known here: what guards it at the "
-                    "exchange is left as it stands, and is not moved"
-                )
-                self._call_people(f"guard_kept:{position.position_id}", text)
+        escalation has sent it."""
+        client_order_id, position = found.client_order_id, self._book.position
+        act = act_on_stray(
+            client_order_id,
+            bot_id=self._bot_id,
+            position=position,
+            reduce_only_held=self._market.enforces_reduce_only,
+        )
+        if act is Act.CANCEL and not self.ctx.asking(f"cancel:{client_order_id}"):
+            self._ask_cancel(client_order_id, self._market.symbol)
+        elif act is Act.KEEP and position is not None and not position.strategy:
+            self._leave_standing(client_order_id, position)
+
+    def _leave_standing(self, client_order_id: str, position: Position) -> None:
+        parts = ids.parse(client_order_id, self._bot_id)
+        if parts is None or not parts.purpose.is_protection or client_order_id in self._left_standing:
             return
-        harmless = parts.purpose in CLOSERS and self._market.enforces_reduce_only
-        if not harmless and not self.ctx.asking(f"cancel:{found.client_order_id}"):
-            self._ask_cancel(found.client_order_id, self._market.symbol)
+        self._left_standing.add(client_order_id)
+        text = (
+            f"{position.symbol}: a position is open whose entry is not known here: what guards it at the "
+            "exchange is left as it stands, and is not moved"
+        )
+        self._call_people(f"guard_kept:{position.position_id}", text)
 
     def _note_stray(self, client_order_id: str, parts: ids.IdParts) -> None:
         """The exchange knows an order under this id, and nobody here knows which: it is not used for another."""

@@ -7,26 +7,39 @@ nothing new is begun.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
-from tbh.actors.order_closing import PositionCloser
-from tbh.actors.order_path import REPEAT_S, Terms
+from tbh.actors.order_findings import VERSION_LEAP, StartFindings
+from tbh.actors.order_path import Terms
+from tbh.actors.order_retries import REPEAT_S
 from tbh.domain import ids
 from tbh.domain import order as rules
+from tbh.domain.adjustment import in_order
 from tbh.domain.blotter import DONE_KEPT_MAX, Blotter
-from tbh.messages.account import AccountResynced, PositionChanged, ResyncAccount
+from tbh.domain.order import BrokenInvariant
+from tbh.messages.account import (
+    AccountDoubted,
+    AccountResynced,
+    Adjustment,
+    PositionChanged,
+    ResyncAccount,
+)
 from tbh.messages.base import Message
-from tbh.messages.orders import Order, OrderChanged, OrderState, OrderStatus
+from tbh.messages.orders import (
+    Order,
+    OrderChanged,
+    OrderState,
+    OrderStatus,
+)
 from tbh.messages.system import Restarted
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
 
 RETOLD_MAX: Final = 200
-
-VERSION_LEAP: Final = 1_000
-"""What former incarnations still have on its way to the disk must not outrank what is found out now."""
 
 RESTORED: Final = "restored"
 """Meta key: orders of this store were taken from the database, which tells only of those that matter still."""
@@ -34,21 +47,26 @@ RESTORED: Final = "restored"
 _RESYNC: Final = "resync"
 
 
-class OrderRecovery(PositionCloser):
+class OrderRecovery(StartFindings):
     """Builds orders and book from ``store``, and keeps them the same as the account's."""
 
-    sends: ClassVar[tuple[type[Message], ...]] = (*PositionCloser.sends, PositionChanged, ResyncAccount)
+    sends: ClassVar[tuple[type[Message], ...]] = (
+        *StartFindings.sends,
+        PositionChanged,
+        ResyncAccount,
+    )
 
     def __init__(self, ctx: Context, *, terms: Terms, store: StoreReader) -> None:
         # Read before the fills: the journal goes on while this reads, and what it takes in between is repeated.
         account_seq = int(store.meta(ACCOUNT_SEQ) or 0)
-        states = store.orders()
+        states = [self._dated(state) for state in store.orders()]
+        adjustments = stored_adjustments(store, terms.market.symbol)
         done = {request_id for request_id, status in store.actions().items() if status == "done"}
         super().__init__(ctx, terms=terms, orders=Blotter(states), flattened=done)
         self._store = store
         # Where rows came from the database, orders that are done may be missing as they are on an empty disk.
         self._blank = not states or store.meta(RESTORED) is not None
-        self._read_fills({state.order.client_order_id: state.order for state in states})
+        self._read_fills({state.order.client_order_id: state.order for state in states}, adjustments)
         for state in states:
             self._note_guard(state.order)
             self._count_refusal(state, by_us=True)
@@ -56,12 +74,22 @@ class OrderRecovery(PositionCloser):
             self._recover(state)
         self._ask_resync(account_seq)
 
-    def _read_fills(self, orders: dict[str, Order]) -> None:
-        for fill in self._store.fills():
-            order = orders.get(fill.client_order_id)
-            self._book.apply(fill, order=order, base=self._market.base, quote=self._market.quote)
-            if order is not None and self._orders.get(fill.client_order_id) is not None:
-                self._orders.note_fill(fill)
+    def _dated(self, state: OrderState) -> OrderState:
+        """The order with the time of its expiry, where the database gave it back without."""
+        return state
+
+    def _read_fills(self, orders: dict[str, Order], adjustments: Sequence[Adjustment]) -> None:
+        for change in in_order(self._store.fills(), adjustments):
+            if isinstance(change, Adjustment):
+                self._book.adjust(change)
+                continue
+            order = orders.get(change.client_order_id)
+            if order is None and ids.parse(change.client_order_id, self._bot_id) is not None:
+                self._orders.note_fill(change)
+                self._note_traded_stray(change.client_order_id)
+            self._book.apply(change, order=order, base=self._market.base, quote=self._market.quote)
+            if order is not None and self._orders.get(change.client_order_id) is not None:
+                self._orders.note_fill(change)
 
     def _recover(self, state: OrderState) -> None:
         """Take up an order that was read back: count its fills, and ask what became of it."""
@@ -70,7 +98,14 @@ class OrderRecovery(PositionCloser):
         if not rules.is_terminal(state.status):
             self._placed.add(client_order_id)
             self._orders.put(leapt)
-        counted = self._orders.caught_up(client_order_id, self.ctx.now(), step=self._market.amount_step)
+        self._count_again(client_order_id)
+        try:
+            counted = self._orders.caught_up(client_order_id, self.ctx.now(), step=self._market.amount_step)
+        except BrokenInvariant as broken:
+            # To fail at it again and again would leave the position alone. Everything else goes on, but for entries.
+            counted = None
+            self._broken[client_order_id] = str(broken)
+            self._doubts_changed()
         if counted is not None:
             state = replace(counted, version=max(counted.version, leapt.version))
             self._move(state, "fill")
@@ -88,6 +123,7 @@ class OrderRecovery(PositionCloser):
         if state is None:
             self._note_stray(client_order_id, parts)
             return None
+        state = self._dated(state)
         self._orders.put(state)
         self._note_guard(state.order)
         self._own(state.order)
@@ -95,20 +131,32 @@ class OrderRecovery(PositionCloser):
         return self._orders.get(client_order_id)
 
     def _draft(self, order: Order) -> None:
+        adopted = self._orders.forget(order.client_order_id)
         super()._draft(order)
+        if adopted is not None:  # it was found by its id, and now it is known what it was for
+            drafted = rules.draft(order, self.ctx.now())
+            self._orders.put(replace(drafted, version=adopted.version, exchange_order_id=adopted.exchange_order_id))
         # Fills may have come before: a former incarnation drafted this very order, and had sent it unrecorded.
         self._own(order)
         counted = self._orders.caught_up(order.client_order_id, self.ctx.now(), step=self._market.amount_step)
         if self._move(counted, "fill") and counted is not None and not rules.is_terminal(counted.status):
             self._query(order)
 
-    def _own(self, order: Order) -> None:
-        """The order that opened the position has become known: the position is its strategy's."""
+    def _order_adopted(self, state: OrderState) -> None:
+        if self._own(state.order):
+            self._tell_position(self._book.last_seq)
+            self._protect()
+
+    def _own(self, order: Order) -> bool:
+        """The order that opened the position has become known: the position is its strategy's, if it is anybody's."""
         position = self._book.position
-        if position is not None and position.position_id == order.client_order_id and not position.strategy:
+        known = position is not None and position.position_id == order.client_order_id and not position.strategy
+        if known and position is not None and order.strategy:
             self._book.position = replace(
                 position, strategy=order.strategy, bar_open=order.bar_open, protection=order.protection
             )
+            return True
+        return False
 
     def _ask_resync(self, after: int) -> None:
         request = ResyncAccount(requester=self.ctx.name, after=after, symbol=self._market.symbol)
@@ -118,6 +166,10 @@ class OrderRecovery(PositionCloser):
         if not self.ctx.asking(_RESYNC):
             self._ask_resync(self._book.last_seq)
 
+    def _look_around(self) -> None:
+        look = ResyncAccount(requester=self.ctx.name, after=self._book.last_seq, symbol=self._market.symbol)
+        self.ctx.send(look)  # nothing waits for it, and what is found comes one by one
+
     @receive
     def on_resynced(self, fact: AccountResynced) -> None:
         if fact.requester != self.ctx.name or not self.ctx.answered(_RESYNC):
@@ -125,6 +177,7 @@ class OrderRecovery(PositionCloser):
         first, self._ready = not self._ready, True
         self._tell_position(fact.seq)
         if first:
+            self._tell_findings()
             self._resume_attempts(self._orders.recent(RETOLD_MAX))
         self._protect()
         self._pursue()
@@ -143,12 +196,23 @@ class OrderRecovery(PositionCloser):
         for state in [*self._orders.open, *done]:
             if state.status is not OrderStatus.DRAFTED:
                 self.ctx.send(OrderChanged(state=state, event="retold"))
+        if fact.actor == "risk" and self._doubts:
+            self.ctx.send(AccountDoubted(causes=self._doubts, at=self.ctx.now()))
         if self._ready:
             self._tell_position(self._book.last_seq)
 
     def _tell_position(self, seq: int) -> None:
         self._book.observe(seq)
+        self._doubts_changed()
         position = self._book.position
         if position is not None and self._best is not None:
             position = replace(position, best_price=self._best)
-        self.ctx.send(PositionChanged(symbol=self._market.symbol, position=position, seq=self._book.last_seq))
+        self.ctx.send(
+            PositionChanged(
+                symbol=self._market.symbol,
+                position=position,
+                seq=self._book.last_seq,
+                adjustments=self._book.adjustments,
+                dust=self._is_residue(),
+            )
+        )

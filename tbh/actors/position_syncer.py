@@ -7,24 +7,31 @@ What does not count, or disagrees for the first time, is asked again soon, a few
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
+from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
-from tbh.domain.money import ZERO, plain
+from tbh.domain.money import EXACT, ZERO, plain
 from tbh.domain.reconcile import Reconciler, SyncVerdict
 from tbh.messages.account import (
     AccountQueryFailed,
     AccountResynced,
     AccountSnapshot,
+    Adjusted,
+    Adjustment,
+    AdoptPosition,
     PositionChanged,
     PositionSynced,
     QueryAccount,
+    RecordAdjustment,
     ResyncAccount,
     SyncStatus,
 )
 from tbh.messages.base import Timer, message
+from tbh.messages.controls import RequestDone
 from tbh.messages.health import Notice, Severity
-from tbh.messages.market import Market
+from tbh.messages.market import Market, MarketMoved
 from tbh.messages.orders import Fill, OrderCanceled, OrderExpired
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Actor, Context, receive
@@ -34,11 +41,18 @@ REPEAT_S: Final = 15.0
 
 RESYNC_EVERY_S: Final = 1.0
 AGAIN_S: Final = 0.2
+CONFIRM_AFTER_S: Final = 10.0
+"""A disagreement is asked about again when a reading that lags behind the account's events has caught up. Where many
+requests fail, readings have been seen to lag by more than 5 s; a false alarm closes entries and wakes people."""
+
 TRIES_MAX: Final = 5
 """After so many questions in a row that settled nothing, the next one waits for the usual time."""
 
+RECORD_EVERY_S: Final = 1.0
+
 _QUERY = "account"
 _RESYNC = "resync"
+_ADJUST = "adjust"
 
 
 @message
@@ -54,15 +68,19 @@ class _AskAgain(Timer):
 class PositionSyncerActor(Actor):
     """Compares one symbol after every change of the position, and each ``sync_s`` seconds of process time.
 
-    It tells what is believed, or once that nothing is, and repairs nothing: a mismatch calls people once.
+    It tells what is believed, or once that nothing is, and repairs nothing by itself: a mismatch calls people once. An
+    operator may have the book follow the exchange. That is done as soon as a disagreement is believed, by a correction
+    that the journal has on disk before any book takes it.
     """
 
-    sends = (QueryAccount, PositionSynced, Notice, ResyncAccount)
+    sends = (QueryAccount, PositionSynced, Notice, ResyncAccount, RecordAdjustment, RequestDone)
 
     def __init__(self, ctx: Context, *, market: Market, store: StoreReader, sync_s: float) -> None:
         super().__init__(ctx)
         self._symbol = market.symbol
-        self._reconciler = Reconciler(market.symbol, market.amount_step, dust=market.amount_min or ZERO)
+        self._reconciler = Reconciler(
+            market.symbol, market.amount_step, dust=market.amount_min or ZERO, confirm_after_s=CONFIRM_AFTER_S
+        )
         self._book: PositionChanged | None = None
         # Read before the fills: one that is stored in between is then repeated, not lost.
         after = int(store.meta(ACCOUNT_SEQ) or 0)
@@ -75,6 +93,10 @@ class PositionSyncerActor(Actor):
         self._moved_meanwhile = False
         self._tries = 0
         self._told = SyncStatus.OK
+        self._done = {request_id for request_id, status in store.actions().items() if status == "done"}
+        self._adjusted = {one.adjustment_id for one in stored_adjustments(store, market.symbol)}
+        self._adopt: dict[str, AdoptPosition] = {}
+        self._price: Decimal | None = None
         ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=RESYNC_EVERY_S)
         ctx.every(sync_s, _SyncTime())
 
@@ -146,12 +168,16 @@ class PositionSyncerActor(Actor):
         # The book's own seq stands at its last fill; later events change no position. So it speaks of the snapshot's
         # instant if it has taken every fill that was told before it.
         level = self._heard_seq == snapshot.seq_after and book.seq >= self._fill_seq
+        level = level and book.adjustments >= len(self._adjusted)
         book_qty = ZERO if book.position is None else book.position.qty
-        verdict = self._reconciler.judge(snapshot, book_qty, snapshot.seq_after if level else -1)
+        verdict = self._reconciler.judge(
+            snapshot, book_qty, snapshot.seq_after if level else -1, now_s=self.ctx.monotonic()
+        )
         believed = verdict.counts and not verdict.suspected
         if believed:
             self._believe(verdict, snapshot)
-        self._follow_up(settled=believed)
+            self._carry_out(verdict, snapshot)
+        self._follow_up(settled=believed, again_s=CONFIRM_AFTER_S if verdict.suspected else AGAIN_S)
 
     @receive
     def on_query_failed(self, failed: AccountQueryFailed) -> None:
@@ -160,13 +186,13 @@ class PositionSyncerActor(Actor):
         self.ctx.log.warning("account_query_failed", reason=failed.reason)
         self._follow_up(settled=False)
 
-    def _follow_up(self, *, settled: bool) -> None:
+    def _follow_up(self, *, settled: bool, again_s: float = AGAIN_S) -> None:
         self._tries = 0 if settled else self._tries + 1
         if self._moved_meanwhile:
             self._moved_meanwhile = False
             self._ask()
         elif 0 < self._tries < TRIES_MAX:
-            self.ctx.after(AGAIN_S, _AskAgain())
+            self.ctx.after(again_s, _AskAgain())
         elif self._tries and self._told is not SyncStatus.UNKNOWN:
             self._give_up()
 
@@ -211,3 +237,63 @@ class PositionSyncerActor(Actor):
                 "agree or an operator adopts the exchange's",
             )
         )
+
+    # The operator's word
+
+    @receive
+    def on_market_moved(self, moved: MarketMoved) -> None:
+        if moved.symbol == self._symbol:
+            self._price = moved.price
+
+    @receive
+    def on_adopt(self, command: AdoptPosition) -> None:
+        request_id = command.request_id
+        if request_id in self._adjusted or request_id in self._done:
+            self._finish(request_id, "the book was corrected")
+        else:
+            self._adopt[request_id] = command
+            self._ask()
+
+    def _carry_out(self, verdict: SyncVerdict, snapshot: AccountSnapshot) -> None:
+        """Have the book corrected by what is believed to be missing from it, for the oldest request."""
+        if not self._adopt or self.ctx.asking(_ADJUST):
+            return
+        if verdict.status is SyncStatus.OK:
+            for request_id in list(self._adopt):
+                self._finish(request_id, f"nothing to adopt: book and exchange have {plain(verdict.book_qty)}")
+            return
+        price = self._price_of(snapshot)
+        if price is None:
+            return  # nothing has a price yet: the next comparison
+        command = next(iter(self._adopt.values()))
+        adjustment = Adjustment(
+            adjustment_id=command.request_id,
+            symbol=self._symbol,
+            qty=EXACT.subtract(verdict.exchange_qty, verdict.book_qty),
+            price=price,
+            seq=snapshot.seq_after,
+            at=snapshot.at,
+            reason=command.reason,
+        )
+        self.ctx.keep_asking(_ADJUST, RecordAdjustment(adjustment=adjustment), every_s=RECORD_EVERY_S)
+
+    def _price_of(self, snapshot: AccountSnapshot) -> Decimal | None:
+        """The market's last price; before the first, what the position cost."""
+        booked = None if self._book is None or self._book.position is None else self._book.position.entry_price
+        return self._price or snapshot.entry_price or booked
+
+    @receive
+    def on_adjusted(self, fact: Adjusted) -> None:
+        adjustment = fact.adjustment
+        if adjustment.symbol != self._symbol:
+            return
+        self.ctx.answered(_ADJUST)
+        self._adjusted.add(adjustment.adjustment_id)
+        if adjustment.adjustment_id in self._adopt:
+            change = f"{plain(adjustment.qty)} at {plain(adjustment.price)}"
+            self._finish(adjustment.adjustment_id, f"the book was corrected by {change}")
+
+    def _finish(self, request_id: str, outcome: str) -> None:
+        self._adopt.pop(request_id, None)
+        self._done.add(request_id)
+        self.ctx.send(RequestDone(request_id=request_id, outcome=outcome))

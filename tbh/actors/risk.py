@@ -16,7 +16,15 @@ from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.actors.standing import AccountView, Approvals
 from tbh.domain.money import ZERO, plain
 from tbh.domain.risk import Refusal, RiskLimits, judge, limit_reasons
-from tbh.messages.account import AccountResynced, Marked, PositionSynced, ResyncAccount, SyncStatus
+from tbh.messages.account import (
+    AccountDoubted,
+    AccountResynced,
+    Adjusted,
+    Marked,
+    PositionSynced,
+    ResyncAccount,
+    SyncStatus,
+)
 from tbh.messages.base import Timer, message
 from tbh.messages.health import Notice, Severity
 from tbh.messages.market import Market
@@ -209,6 +217,16 @@ class RiskActor(GateKeeper):
     def on_fill(self, fill: Fill) -> None:
         self._view.fill(fill)
         self._reconsider()
+
+    @receive
+    def on_adjusted(self, fact: Adjusted) -> None:
+        if fact.adjustment.symbol == self._market.symbol:
+            self._view.adjust(fact.adjustment)
+            self._reconsider()
+
+    @receive
+    def on_doubted(self, doubted: AccountDoubted) -> None:
+        self._close_for("observe_only", bool(doubted.causes), source="recovery")
 
     @receive
     def on_order_changed(self, changed: OrderChanged) -> None:

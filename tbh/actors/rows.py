@@ -11,8 +11,20 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from tbh.domain.findings import about_sync
 from tbh.domain.money import plain
-from tbh.messages.account import Position, PositionSynced, SyncStatus, TradeClosed
+from tbh.messages.account import (
+    AccountDoubted,
+    Adjustment,
+    ExternalTrade,
+    Position,
+    PositionSynced,
+    Recovered,
+    StrayEnded,
+    SyncStatus,
+    TradeClosed,
+)
+from tbh.messages.controls import RequestDone
 from tbh.messages.orders import Fill, Flattened, Order, OrderChanged, Protection
 from tbh.messages.strategy import Decision, Refused
 from tbh.messages.system import DeadLettered
@@ -34,7 +46,7 @@ def order_row(changed: OrderChanged) -> Entry:
         "client_order_id": order.client_order_id,
         "intent_id": order.intent_id,
         "symbol": order.symbol,
-        "strategy": order.strategy,
+        "strategy": order.strategy or None,
         "side": order.side.value,
         "event": order.purpose.value,
         "order_type": order.type.value,
@@ -55,6 +67,9 @@ def order_row(changed: OrderChanged) -> Entry:
         "version": state.version,
         "protection": None if order.protection is None else _protection(order.protection),
     }
+    if changed.event == "adopted":  # what it was made for is not known here, and perhaps there
+        for name in ("intent_id", "strategy", "layer", "attempt", "bar_open", "created_at", "order_type", "protection"):
+            del payload[name]
     args = {
         "p_client_order_id": order.client_order_id,
         "p_exchange_order_id": state.exchange_order_id,
@@ -83,11 +98,12 @@ def fill_row(fill: Fill) -> Entry:
 
 
 def open_position_row(position: Position, seq: int) -> Entry:
-    """``bot_runtime_upsert_position`` of an open one; ``seq`` is the account event that made it so."""
+    """``bot_runtime_upsert_position`` of an open one; ``seq`` is the account event that made it so, plus the number of
+    adjustments before: of two words about one position the later has the higher one."""
     payload = {
         "position_id": position.position_id,
         "symbol": position.symbol,
-        "strategy": position.strategy,
+        "strategy": position.strategy or None,
         "status": "open",
         "position_side": "long" if position.qty > 0 else "short",
         "qty": plain(position.qty),
@@ -108,12 +124,16 @@ def closed_position_row(position: Position, seq: int) -> Entry:
     payload = {
         "position_id": position.position_id,
         "symbol": position.symbol,
-        "strategy": position.strategy,
+        "strategy": position.strategy or None,
         "status": "closed",
         "qty": "0",
         "seq": seq,
     }
-    return "bot_runtime_upsert_position", {"p_payload": payload}, f"position:{position.position_id}:{seq}:closed"
+    return (
+        "bot_runtime_upsert_position",
+        {"p_payload": _known(payload)},
+        f"position:{position.position_id}:{seq}:closed",
+    )
 
 
 def approved_row(order: Order) -> Entry:
@@ -181,6 +201,77 @@ def flattened_row(flattened: Flattened) -> Entry:
     return _event("flattened", "warning", payload, f"flattened:{flattened.request_id}")
 
 
+def adjustment_row(adjustment: Adjustment) -> Entry:
+    """``bot_runtime_record_adjustment``: what an operator had the book corrected by."""
+    payload = {
+        "adjustment_id": adjustment.adjustment_id,
+        "symbol": adjustment.symbol,
+        "qty": plain(adjustment.qty),
+        "price": plain(adjustment.price),
+        "seq": adjustment.seq,
+        "at": utc_text(adjustment.at),
+        "reason": adjustment.reason,
+    }
+    return "bot_runtime_record_adjustment", {"p_payload": payload}, f"adjustment:{adjustment.adjustment_id}"
+
+
+def request_row(done: RequestDone, at: datetime) -> Entry:
+    payload = {"request_id": done.request_id, "outcome": done.outcome, "at": utc_text(at)}
+    return _event("request_done", "warning", payload, f"request:{done.request_id}")
+
+
+def external_row(trade: ExternalTrade) -> Entry:
+    """The label of a trade that this bot did not make; the trade itself is a fill like any other."""
+    fill = trade.fill
+    payload = {
+        "trade_id": fill.trade_id,
+        "client_order_id": fill.client_order_id,
+        "origin": trade.origin.value,
+        "symbol": fill.symbol,
+        "side": fill.side.value,
+        "qty": plain(fill.qty),
+        "price": plain(fill.price),
+        "at": utc_text(fill.at),
+    }
+    return _event("external_trade", "warning", payload, f"external:{fill.symbol}:{fill.trade_id}")
+
+
+def stray_row(stray: StrayEnded) -> Entry:
+    """``bot_runtime_upsert_trade`` of an order of which no more is known than its id and its end."""
+    payload = {
+        "client_order_id": stray.client_order_id,
+        "symbol": stray.symbol,
+        "event": stray.purpose.value,
+        "order_status": stray.status.value,
+        "filled_qty": "0",
+    }
+    args = {
+        "p_client_order_id": stray.client_order_id,
+        "p_exchange_order_id": stray.exchange_order_id,
+        "p_payload": payload,
+    }
+    return "bot_runtime_upsert_trade", args, f"stray:{stray.client_order_id}:{stray.status.value}"
+
+
+def recovery_row(recovered: Recovered) -> Entry:
+    findings = [{"kind": one.kind, "subject": one.subject, "detail": one.detail} for one in recovered.findings]
+    payload = {"start": recovered.start, "findings": findings, "at": utc_text(recovered.at)}
+    return _event("recovery", "info", payload, f"recovery:{recovered.start}")
+
+
+def doubt_row(doubted: AccountDoubted) -> Entry:
+    payload = {"causes": list(doubted.causes), "at": utc_text(doubted.at)}
+    level = "critical" if doubted.causes else "info"
+    return _event("account_doubted", level, payload, f"doubt:{payload['at']}:{'|'.join(doubted.causes)}"[:512])
+
+
+def dust_row(position: Position) -> Entry:
+    """Without the account's seq: a disk that begins anew tells of it again, and maybe at another event."""
+    payload = {"position_id": position.position_id, "symbol": position.symbol, "qty": plain(position.qty)}
+    key = f"dust:{position.position_id}:{position.revision}:{payload['qty']}"
+    return _event("dust_left", "info", payload, key)
+
+
 def dead_letter_row(letter: DeadLettered, at: datetime) -> Entry:
     """The letter's payload stays in the local store: the database is told that there is one."""
     payload = {
@@ -201,6 +292,9 @@ def sync_row(synced: PositionSynced) -> Entry:
         "exchange_qty": _money(synced.exchange_qty),
         "at": utc_text(synced.at),
     }
+    finding = about_sync(synced.status, synced.book_qty, synced.exchange_qty, synced.symbol)
+    if finding is not None:
+        payload["finding"] = finding.kind
     level = "info" if synced.status is SyncStatus.OK else "critical"
     return _event("position_sync", level, payload, f"sync:{synced.symbol}:{payload['at']}:{synced.status.value}")
 

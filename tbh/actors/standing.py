@@ -7,12 +7,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 
+from tbh.actors.adjustments import stored_adjustments
 from tbh.domain.accounting import Account
+from tbh.domain.adjustment import in_order
 from tbh.domain.blotter import Blotter
 from tbh.domain.book import Book
 from tbh.domain.order import draft, is_terminal
 from tbh.domain.risk import Standing
-from tbh.messages.account import Position
+from tbh.messages.account import Adjustment, Position
 from tbh.messages.market import Market
 from tbh.messages.orders import Approved, Fill, Order, OrderState, OrderStatus, OrderType, Purpose, Side
 from tbh.messages.strategy import Proposal, Refused
@@ -74,8 +76,11 @@ class AccountView:
         for state in store.orders():
             self.order(state)
         self._unconfirmed = {state.order.client_order_id for state in self._blotter.open}
-        for fill in store.fills():
-            self.fill(fill)
+        for change in in_order(store.fills(), stored_adjustments(store, market.symbol)):
+            if isinstance(change, Fill):
+                self.fill(change)
+            else:
+                self.adjust(change)
 
     @property
     def has_unknown(self) -> bool:
@@ -91,6 +96,11 @@ class AccountView:
         """Take a fill, once. What it was for makes no difference to money and quantity."""
         self._account.apply(fill, Purpose.MANUAL)
         self._book.apply(fill, order=None, base=self._market.base, quote=self._market.quote)
+
+    def adjust(self, adjustment: Adjustment) -> None:
+        """Take an operator's correction, once."""
+        self._account.adjust(adjustment)
+        self._book.adjust(adjustment)
 
     def order(self, state: OrderState) -> None:
         """Take an order's state, unless a newer one is known."""

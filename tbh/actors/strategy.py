@@ -116,7 +116,7 @@ class StrategyActor(Actor):
     def on_position_changed(self, changed: PositionChanged) -> None:
         if changed.symbol != self._feed.symbol or (self._position_seq or 0) > changed.seq:
             return
-        self._position = changed.position
+        self._position = changed.held
         self._position_seq = changed.seq
         self.ctx.answered(_POSITION)
         self._decide()

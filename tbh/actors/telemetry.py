@@ -79,6 +79,8 @@ class TelemetryActor(Actor):
         self._bar_at_s: float | None = None
         self._bar_to_order_ms = 0.0
         self._gate: tuple[str, ...] = ()
+        self._gate_held: GateChanged | None = None
+        self._position_known = False
         self._position: Position | None = None
         self._marked: Marked | None = None
         self._trades = TradeEvents()
@@ -171,7 +173,10 @@ class TelemetryActor(Actor):
 
     @receive
     def on_position_changed(self, changed: PositionChanged) -> None:
-        self._position = changed.position
+        self._position = changed.held
+        self._position_known = True
+        if self._gate_held is not None:
+            self._tell_gate(self._gate_held)
 
     @receive
     def on_bar(self, _: Bar) -> None:
@@ -194,6 +199,13 @@ class TelemetryActor(Actor):
     @receive
     def on_gate_changed(self, changed: GateChanged) -> None:
         self._gate = changed.reasons
+        if changed.reasons or self._position_known:
+            self._tell_gate(changed)
+        else:
+            self._gate_held = changed  # no entry can be made before the start knows its position, too
+
+    def _tell_gate(self, changed: GateChanged) -> None:
+        self._gate_held = None
         severity = Severity.WARNING if changed.reasons else Severity.INFO
         self._emit("BotGate", severity, blocked=bool(changed.reasons), allowed_exits=changed.exits_allowed)
 

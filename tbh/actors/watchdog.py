@@ -1,12 +1,14 @@
 """The watchdog: judges the market data by its age, and counts what goes wrong again and again.
 
 A feed that is connected and silent looks like a quiet market, so what counts is how old the newest data is. A replay
-moves market time with its bars and can't be late; there only the counting is left.
+moves market time with its bars and can't be late; there only the counting is left. A machine whose own clock is far
+from market time counts as stale, too: somebody has set it, and what else that has moved nobody knows yet.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from tbh.messages.base import Timer, message
@@ -17,6 +19,7 @@ from tbh.messages.system import Restarted
 from tbh.runtime.actor import Actor, Context, receive
 
 STAGES_MAX = 32
+CLOCKS_APART_MAX_S = 30.0
 
 
 @message
@@ -30,8 +33,9 @@ class WatchdogActor(Actor):
 
     ``rejects_max`` rejected orders within ``rejects_window_s`` of market time, and ``failures_max`` failed calls of one
     stage in a row, are told to people once per spell; with ``halt_on_rejects`` the former halts the bot.
-    ``symbol`` names the feed until its data does. Raises ``ValueError`` when ``stale_after_s`` isn't longer than a bar:
-    between two bars every feed would be stale.
+    ``machine_ahead_s`` says by how much the machine's clock is ahead of market time; entries stop while that is more
+    than ``CLOCKS_APART_MAX_S`` either way. ``symbol`` names the feed until its data does. Raises ``ValueError`` when
+    ``stale_after_s`` isn't longer than a bar: between two bars every feed would be stale.
     """
 
     sends = (FeedStale, FeedRecovered, Notice, FlushHealth)
@@ -48,6 +52,7 @@ class WatchdogActor(Actor):
         rejects_window_s: float = 300.0,
         failures_max: int = 10,
         halt_on_rejects: bool = False,
+        machine_ahead_s: Callable[[], float] = lambda: 0.0,
         symbol: str = "",
     ) -> None:
         super().__init__(ctx)
@@ -66,6 +71,7 @@ class WatchdogActor(Actor):
         self._halt_on_rejects = halt_on_rejects
         self._failures_max = failures_max
         self._failures: dict[str, int] = {}
+        self._machine_ahead_s = machine_ahead_s
         self._watching = market_clock_live
         if market_clock_live:
             ctx.every(check_s, _Check())
@@ -84,7 +90,8 @@ class WatchdogActor(Actor):
 
     def _hear(self, at: datetime) -> None:
         self._newest_at = max(self._newest_at, at)
-        if (self._stale is not None or self._owes_recovery) and self._age_s(at) <= self._stale_after_s:
+        waits = self._stale is not None or self._owes_recovery
+        if waits and self._age_s(at) <= self._stale_after_s and not self._clocks_apart():
             since = self._stale_since or self.ctx.now()
             stale_for_s = max((self.ctx.now() - since).total_seconds(), 0.0)
             self._stale = self._stale_since = None
@@ -94,21 +101,31 @@ class WatchdogActor(Actor):
     def _age_s(self, at: datetime) -> float:
         return (self.ctx.now() - at).total_seconds()
 
+    def _clocks_apart(self) -> bool:
+        return abs(self._machine_ahead_s()) > CLOCKS_APART_MAX_S
+
     @receive
     def on_check(self, _: _Check) -> None:
-        age_s = self._age_s(self._newest_at)
-        if not self._watching or self._stale is not None or age_s <= self._stale_after_s:
+        if not self._watching or self._stale is not None:
             return
+        age_s = self._age_s(self._newest_at)
+        if self._clocks_apart():
+            ahead_s = self._machine_ahead_s()
+            where = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the exchange's"
+            self._call_stale(age_s, "clock_off", f"this machine's clock is {where}; no entries until it is set right")
+        elif age_s > self._stale_after_s:
+            text = (
+                f"{self._symbol}: the newest market data is {age_s:.0f} s old, {self._stale_after_s:.0f} s are "
+                "allowed; no entries until data comes again"
+            )
+            self._call_stale(age_s, "feed_stale", text)
+
+    def _call_stale(self, age_s: float, kind: str, text: str) -> None:
         self._stale = FeedStale(symbol=self._symbol, age_s=age_s, limit_s=self._stale_after_s)
         self._stale_since = self._newest_at
         self._owes_recovery = False
         self.ctx.send(self._stale)
-        self._notice(
-            f"feed_stale:{self._symbol}:{self._newest_at.isoformat()}",
-            "feed_stale",
-            f"{self._symbol}: the newest market data is {age_s:.0f} s old, {self._stale_after_s:.0f} s are allowed; "
-            "no entries until data comes again",
-        )
+        self._notice(f"{kind}:{self._symbol}:{self._newest_at.isoformat()}", kind, text)
 
     @receive
     def on_replay_ended(self, _: ReplayEnded) -> None:

@@ -13,6 +13,7 @@ from tbh.cli.local_arguments import add_database_commands
 from tbh.cli.operator_arguments import add_operator_commands
 from tbh.cli.parser import SEED_MAX, Parser, cash, fee_rate, path, share, speed, symbol, whole
 from tbh.cli.run_arguments import add_run_command
+from tbh.cli.simulate_arguments import add_simulate_command
 
 BARS_MAX = 1_000_000
 
@@ -41,6 +42,7 @@ def build_parser() -> Parser:
     add_run_command(commands, add=_add)
     add_database_commands(commands, group=_group, add=_add)
     add_operator_commands(commands, group=_group, add=_add)
+    add_simulate_command(commands, add=_add)
     _add(
         commands,
         "topology",

@@ -96,7 +96,7 @@ def run_control(args: argparse.Namespace) -> int:
     with operator_rpc(asking=f"repeat it with --request-id {request_id}") as rpc:
         bot_id = bot_id_of(rpc, args.bot)
         wanted = {"bot_id": bot_id, "action": args.action, "reason": args.reason, "request_id": request_id}
-        answer = _said_twice_if_need_be(rpc, wanted)
+        answer = said_twice_if_need_be(rpc, wanted)
     facts = {"bot_id": bot_id, "action": args.action, "request_id": request_id, **answer}
     if args.json:
         print_json(facts)
@@ -106,7 +106,7 @@ def run_control(args: argparse.Namespace) -> int:
     return 0
 
 
-def _said_twice_if_need_be(rpc: OperatorRpc, wanted: dict[str, Any]) -> dict[str, Any]:
+def said_twice_if_need_be(rpc: OperatorRpc, wanted: dict[str, Any]) -> dict[str, Any]:
     """A lost answer is asked for again: the request id makes sure that the bot is told once."""
     try:
         return rpc.call("bot_admin_control", **wanted)

@@ -27,7 +27,8 @@ def summary(shown: Facts) -> list[tuple[str, str]]:
         ("controls", f"{controls_line(shown['controls'])}, {_version(shown['controls'])}"),
         ("subscription", bot["subscription"]),
         ("health", _health(shown["health"])),
-        ("position", "; ".join(map(_position, shown["positions"])) or "flat"),
+        ("position", "; ".join(map(position_line, shown["positions"])) or "flat"),
+        *((("last start" if not place else ""), line) for place, line in enumerate(_last_findings(shown))),
         ("rows", ", ".join(f"{count} {table}" for table, count in sorted(shown["rows"].items()) if count) or "none"),
     ]
 
@@ -97,6 +98,8 @@ def controls_line(controls: Facts) -> str:
             ("paused", controls["paused"]),
             ("observes only", controls["observe_only"]),
             ("to flatten", controls["flatten_version"] is not None),
+            ("to adopt", any(one["action"] == "adopt" for one in controls["requests"])),
+            ("to resolve", any(one["action"] == "resolve" for one in controls["requests"])),
         )
         if holds
     ]
@@ -156,7 +159,30 @@ def _health(health: Facts | None) -> str:
     return ", ".join(parts)
 
 
-def _position(position: Facts) -> str:
+def _last_findings(shown: Facts) -> list[str]:
+    return finding_lines(next((event for event in shown["events"] if event["kind"] == "recovery"), None))
+
+
+def finding_lines(recovery: Facts | None) -> list[str]:
+    """What the last start has found, a line each; none before there was anything to find."""
+    if recovery is None:
+        return []
+    found = recovery["payload"]["findings"]
+    return [f"{one['kind']}: {one['subject']} ({one['detail']})" for one in found[:ROWS_SHOWN]]
+
+
+def event_line(event: Facts) -> str:
+    """An event in one line: when, what, and what it says."""
+    payload = {key: value for key, value in event["payload"].items() if key != "at" and value not in (None, [], "")}
+    said = ", ".join(f"{key} {_words(value)}" for key, value in payload.items())
+    return f"{_second(event['at'])} {event['kind']}: {said}"
+
+
+def _words(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def position_line(position: Facts) -> str:
     told = f"{position['position_side'] or ''} {position['qty']} {position['symbol']}".strip()
     return told if position["entry_price"] is None else f"{told} at {position['entry_price']}"
 

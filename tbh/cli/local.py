@@ -10,14 +10,12 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from tbh.cli.parser import EXIT_FAULT, CommandError, one_line
 from tbh.infra.stackfolder import StackFolder
 from tbh.ports import Fatal
+from tbh.stopping import Stop, stop_signals
 
 try:
     from tbh.infra.localstack import LocalStack
@@ -32,7 +30,6 @@ RESTARTS_MAX, RESTARTS_WITHIN_S = 5, 60.0
 """PostgreSQL is started again when it ends by itself; one that keeps ending is a fault."""
 
 _POLL_S = 0.1
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_up(args: argparse.Namespace) -> int:
@@ -40,7 +37,7 @@ def run_up(args: argparse.Namespace) -> int:
     ``Fatal(70)`` when PostgreSQL keeps ending."""
     parent = None if args.with_parent is None else (args.with_parent or os.getppid())
     stack = LocalStack(_folder(args), port=args.port)
-    with _stop_signals() as stop:
+    with stop_signals() as stop:
         if _parent_is_gone(parent):
             return 0
         if sys.stderr.isatty() and not args.json and not stack.database.exists():
@@ -107,7 +104,7 @@ def _tell_ready(stack: LocalStack, args: argparse.Namespace) -> None:
     print(f'ready: {stack.url}; in another shell: eval "$(tbh local env{where})"; Ctrl-C stops it', flush=True)
 
 
-def _watch(stack: LocalStack, stop: _Stop, parent: int | None) -> None:
+def _watch(stack: LocalStack, stop: Stop, parent: int | None) -> None:
     """Until it is time to stop: PostgreSQL is started again when it has ended, and a parent that is gone is noticed."""
     restarts: deque[float] = deque(maxlen=RESTARTS_MAX)
     while not stop.asked and not _parent_is_gone(parent):
@@ -140,27 +137,3 @@ def _end(folder: StackFolder, holder: int) -> None:
             told = f"process {holder} does not stop within {DOWN_PATIENCE_S:.0f} s; kill -9 {holder} harms nothing"
             raise CommandError(told, exit_code=EXIT_FAULT)
         time.sleep(_POLL_S / 5)
-
-
-class _Stop:
-    """Whether a signal has asked for the end. Plain, since an Event must not be set by a handler: it may lock up."""
-
-    asked = False
-
-
-@contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """SIGINT and SIGTERM ask for the end; a second SIGINT ends the process at once, and PostgreSQL with it."""
-    stop = _Stop()
-
-    def asked(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-        stop.asked = True
-
-    former = {number: signal.signal(number, asked) for number in _STOP_SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -14,6 +14,7 @@ TTL_S_MAX = 31_536_000
 ROWS_MAX = 1_000
 ID_MAX = 10**18 - 1
 TIERS = ("fast_5s", "ultra_15s", "fast_30s", "standard")
+OUTCOMES = ("absent", "canceled", "expired", "rejected", "filled")
 ACTIONS = ("pause", "resume", "kill", "release", "flatten")
 
 _BOT = "its id, or its name when no other bot has it"
@@ -42,6 +43,15 @@ def add_operator_commands(commands: Any, *, group: Group, add: Add) -> None:
     _add_reading(verbs, add)
     _add_trade(verbs, add)
     _add_control(verbs, add)
+    _add_settling(verbs, add)
+    status = add(
+        commands,
+        "status",
+        run="status:run",
+        does="how a bot stands, at a glance, and what its last start has found",
+        examples="  tbh status trend\n  tbh status trend --json",
+    )
+    _bot(status)
     _add_token(
         group(commands, "token", does="give a bot's runtime a token, or end it", example="tbh token issue trend"), add
     )
@@ -134,6 +144,33 @@ def _add_control(verbs: Any, add: Add) -> None:
     control.add_argument(
         "--dir", metavar="STATE", type=path, help="with --local: the bot's state directory (default: TBH_STATE_DIR)"
     )
+
+
+def _add_settling(verbs: Any, add: Add) -> None:
+    adopt = add(
+        verbs,
+        "adopt",
+        run="bot_settle:run_adopt",
+        does="make a bot's book follow the exchange's position, by a correction that is no trade",
+        examples="  tbh bot adopt trend --reason 'coins withdrawn by hand'",
+    )
+    _bot(adopt)
+    adopt.add_argument("--reason", metavar="R", help="for the audit log and the correction, one line")
+    resolve = add(
+        verbs,
+        "resolve",
+        run="bot_settle:run_resolve",
+        does="end an order whose outcome stays unknown, by your word",
+        examples="  tbh bot resolve trend 0b3f7c6a695fc24001100012ab34cd56 --as absent --reason 'the exchange says so'",
+    )
+    _bot(resolve)
+    resolve.add_argument("order", metavar="CLIENT_ORDER_ID", help="the order, as tbh bot show names it")
+    resolve.add_argument("--as", dest="outcome", choices=OUTCOMES, required=True, help="how it has ended")
+    resolve.add_argument(
+        "--reason", metavar="R", required=True, help="how you know; it is the order's reason, one line"
+    )
+    for verb in (adopt, resolve):
+        verb.add_argument("--request-id", metavar="ID", help="names the request; a repeat is carried out once")
 
 
 def _add_token(verbs: Any, add: Add) -> None:

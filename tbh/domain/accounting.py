@@ -2,7 +2,9 @@
 
 Everything rests on one identity, exact to the last digit for any fills and any mark:
 
-    equity(mark) = start cash + realised + unrealised(mark) - fees
+    equity(mark) = start cash + adjusted + realised + unrealised(mark) - fees
+
+``adjusted`` is the worth of the coins by which operators had the holding corrected: they came or went without a trade.
 
 It is exact because the position is kept as its total *cost*, never as an average price: closing a part takes a share
 of the cost away, rounded on a fixed grid, and the rest keeps what rounding left. Fees are quote: a fee in base is
@@ -16,17 +18,32 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 
-from tbh.domain.book import TradeIds, check_fill, holding_change
+from tbh.domain.book import TradeIds, check_fill, holding_change, is_dust
 from tbh.domain.money import EXACT, ZERO, divide, round_to_step
-from tbh.messages.account import Trade
+from tbh.messages.account import Adjustment, Trade
+from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Purpose
+
+ADOPTED = "adopted"
+"""The exit reason of a round trip that ended without a trade."""
 
 _GRID = Decimal("1e-24")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What a fill or an adjustment does to the holding: signed base, quote, and why a round trip would end with it."""
+
+    qty: Decimal
+    price: Decimal
+    fee: Decimal
+    at: datetime
+    reason: str
+
+
 @dataclass(slots=True, kw_only=True)
 class _RoundTrip:
-    """A round trip under way: unsigned base and quote sums of what entered and what left."""
+    """A round trip under way: unsigned base and quote sums of what entered and left; ``last`` is what left last."""
 
     long: bool
     entry_time: datetime
@@ -35,6 +52,7 @@ class _RoundTrip:
     left: Decimal = ZERO
     received: Decimal = ZERO
     fees: Decimal = ZERO
+    last: _Change | None = None
 
 
 class Account:
@@ -43,9 +61,13 @@ class Account:
     ``realised`` is the profit of what was closed, by average cost and before fees; ``fees`` what fees cost; ``net``
     their difference. ``peak`` is the highest equity marked, the start cash included. Fills rebuild all but the marks;
     ``restore`` brings those back, so that a restart doesn't forget a day's loss.
+
+    With a ``market`` a round trip that left less than it takes has ended all the same. That shows when the next one
+    begins, since what is left may still be sold, and so it is told then; the next one takes the residue in at its cost.
     """
 
-    def __init__(self, cash: Decimal, symbol: str, base: str, quote: str) -> None:
+    def __init__(self, cash: Decimal, symbol: str, base: str, quote: str, *, market: Market | None = None) -> None:
+        self._market = market
         self.symbol = symbol
         self.start_cash = cash
         self.cash = cash
@@ -53,6 +75,7 @@ class Account:
         self.realised = ZERO
         self.fees = ZERO
         self.fees_by_asset: dict[str, Decimal] = {}
+        self.adjusted = ZERO
         self.peak = cash
         self.day: date | None = None
         self.day_start_equity = cash
@@ -62,6 +85,7 @@ class Account:
         self._cost = ZERO
         self._trip: _RoundTrip | None = None
         self._trade_ids = TradeIds()
+        self._adjustments: set[str] = set()
 
     @property
     def net(self) -> Decimal:
@@ -118,18 +142,32 @@ class Account:
         with localcontext(EXACT):
             return self._apply(fill, purpose)
 
+    def adjust(self, adjustment: Adjustment) -> list[Trade]:
+        """Take an operator's correction, once by its id; the round trip that it ended, if it did."""
+        if adjustment.adjustment_id in self._adjustments:
+            return []
+        self._adjustments.add(adjustment.adjustment_id)
+        with localcontext(EXACT):
+            self.adjusted += adjustment.qty * adjustment.price
+            change = _Change(qty=adjustment.qty, price=adjustment.price, fee=ZERO, at=adjustment.at, reason=ADOPTED)
+            return self._take(change)
+
     def _apply(self, fill: Fill, purpose: Purpose) -> list[Trade]:
         fee = self._take_fee(fill)
-        change = holding_change(fill, self._base)
         self.cash -= fill.side.sign * fill.qty * fill.price
-        closing = min(abs(change), abs(self.qty)) if (change > 0) != (self.qty > 0) else ZERO
-        opening = abs(change) - closing
-        closing_fee = fee if not opening else round_to_step(divide(fee * closing, abs(change)), _GRID)
-        trades = []
-        if closing:
-            trades = self._close(closing, fill, closing_fee, purpose)
+        qty = holding_change(fill, self._base)
+        return self._take(_Change(qty=qty, price=fill.price, fee=fee, at=fill.at, reason=purpose.value))
+
+    def _take(self, change: _Change) -> list[Trade]:
+        closing = min(abs(change.qty), abs(self.qty)) if (change.qty > 0) != (self.qty > 0) else ZERO
+        opening = abs(change.qty) - closing
+        closing_fee = change.fee
         if opening:
-            self._open(opening.copy_sign(change), fill, fee - closing_fee)
+            closing_fee = round_to_step(divide(change.fee * closing, abs(change.qty)), _GRID)
+        trades = self._close(closing, change, closing_fee) if closing else []
+        if opening:
+            trades += self._end_residue()
+            self._open(opening.copy_sign(change.qty), change, change.fee - closing_fee)
         return trades
 
     def _take_fee(self, fill: Fill) -> Decimal:
@@ -145,41 +183,55 @@ class Account:
         self.fees += fee
         return fee
 
-    def _open(self, change: Decimal, fill: Fill, fee: Decimal) -> None:
-        if self._trip is None:
-            self._trip = _RoundTrip(long=change > 0, entry_time=fill.at)
-        self._trip.entered += abs(change)
-        self._trip.paid += abs(change) * fill.price
-        self._trip.fees += fee
-        self._cost += change * fill.price
-        self.qty += change
+    def _end_residue(self) -> list[Trade]:
+        trip = self._trip
+        if trip is None or trip.last is None or self._market is None or not self.qty:
+            return []
+        if not is_dust(self.qty, self._market, divide(self._cost, self.qty)):
+            return []
+        held, cost = abs(self.qty), abs(self._cost)
+        trade = self._ended(trip, trip.last, entered=trip.entered - held, paid=trip.paid - cost)
+        self._trip = _RoundTrip(long=self.qty > 0, entry_time=trip.last.at, entered=held, paid=cost)
+        return [trade]
 
-    def _close(self, size: Decimal, fill: Fill, fee: Decimal, purpose: Purpose) -> list[Trade]:
+    def _open(self, qty: Decimal, change: _Change, fee: Decimal) -> None:
+        if self._trip is None:
+            self._trip = _RoundTrip(long=qty > 0, entry_time=change.at)
+        self._trip.entered += abs(qty)
+        self._trip.paid += abs(qty) * change.price
+        self._trip.fees += fee
+        self._cost += qty * change.price
+        self.qty += qty
+
+    def _close(self, size: Decimal, change: _Change, fee: Decimal) -> list[Trade]:
         trip = self._trip
         assert trip is not None, "what is held was entered"
         closed = size.copy_sign(self.qty)
         whole = closed == self.qty
         cost = self._cost if whole else round_to_step(divide(self._cost * closed, self.qty), _GRID)
-        self.realised += closed * fill.price - cost
+        self.realised += closed * change.price - cost
         self._cost -= cost
         self.qty -= closed
         trip.left += size
-        trip.received += size * fill.price
+        trip.received += size * change.price
         trip.fees += fee
+        trip.last = change
         if not whole:
             return []
         self._trip = None
-        gross = trip.received - trip.paid if trip.long else trip.paid - trip.received
-        trade = Trade(
+        return [self._ended(trip, change, entered=trip.entered, paid=trip.paid)]
+
+    def _ended(self, trip: _RoundTrip, last: _Change, *, entered: Decimal, paid: Decimal) -> Trade:
+        gross = trip.received - paid if trip.long else paid - trip.received
+        return Trade(
             side="long" if trip.long else "short",
             symbol=self.symbol,
             entry_time=trip.entry_time,
-            exit_time=fill.at,
-            entry_price=divide(trip.paid, trip.entered),
+            exit_time=last.at,
+            entry_price=divide(paid, entered),
             exit_price=divide(trip.received, trip.left),
-            qty=trip.entered,
+            qty=entered,
             fees=trip.fees,
             pnl=gross - trip.fees,
-            exit_reason=purpose.value,
+            exit_reason=last.reason,
         )
-        return [trade]

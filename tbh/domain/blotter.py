@@ -72,6 +72,10 @@ class Blotter:
         if len(self._fills) > 2 * DONE_KEPT_MAX:
             self._fills = {one: fills for one, fills in self._fills.items() if one in self._states}
 
+    def fills_of(self, client_order_id: str) -> list[Fill]:
+        """The fills that were kept of an order, in the order in which they came."""
+        return list(self._fills.get(client_order_id, {}).values())
+
     def caught_up(self, client_order_id: str, now: datetime, *, step: Decimal) -> OrderState | None:
         """The order with every fill counted that is known of it, or None when its state counts as much already.
 
@@ -89,10 +93,24 @@ class Blotter:
         avg_price = divide(paid, counted) if counted else None
         return rules.on_fill(replace(state, filled_qty=counted, avg_price=avg_price), last, now, step=step)
 
+    def forget(self, client_order_id: str) -> OrderState | None:
+        """Take an order out, for another to stand under its id; its fills are kept. None when there is none."""
+        state = self._states.get(client_order_id)
+        if state is None:
+            return None
+        self._open.pop(client_order_id, None)
+        self._done.pop(client_order_id, None)
+        self._take_out(state)
+        return state
+
     def _forget(self, client_order_id: str) -> None:
         self._done.pop(client_order_id)
         self._fills.pop(client_order_id, None)
-        state = self._states.pop(client_order_id)
+        self._take_out(self._states[client_order_id])
+
+    def _take_out(self, state: OrderState) -> None:
+        client_order_id = state.order.client_order_id
+        del self._states[client_order_id]
         attempts = self._attempts[state.order.intent_id]
         attempts.remove(client_order_id)
         if not attempts:

@@ -4,7 +4,8 @@ A position is what was received, not what was ordered: a fee taken in the base c
 the filled quantity, and a sold one smaller still; selling the filled quantity would then be refused. A fee in quote
 leaves the cash, and a fee in a third coin leaves neither.
 
-Fills come twice and late, so each is applied once, by its trade id, in whatever order it comes.
+Fills come twice and late, so each is applied once, by its trade id, in whatever order it comes. An operator's
+adjustment moves the holding too, and is no trade: no fee, no flow of quote.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Final
 
-from tbh.domain.money import EXACT, ZERO, divide
+from tbh.domain import ids
+from tbh.domain.money import EXACT, ZERO, divide, floor_to_step
 from tbh.domain.order import BrokenInvariant
-from tbh.messages.account import Position
+from tbh.messages.account import Adjustment, Position
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, Purpose
 
@@ -61,16 +63,21 @@ class Book:
     """One symbol's position, fees and flow of quote, from fills. Owned by one actor.
 
     ``cash_flow`` is quote received less quote paid, quote fees included; ``fees`` is what was paid, by coin;
-    ``last_seq`` the highest account event taken, 0 before the first.
+    ``last_seq`` the highest account event taken, 0 before the first. With a ``market`` what is below its minimum is the
+    end of a position: the next entry begins another one, which takes the residue in. An order that is not known was an
+    entry if its id says so, and is one of ``bot_id``'s.
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, *, market: Market | None = None, bot_id: str | None = None) -> None:
         self.symbol = symbol
+        self._bot_id = bot_id
+        self._market = market
         self.position: Position | None = None
         self.cash_flow = ZERO
         self.fees: dict[str, Decimal] = {}
         self.last_seq = 0
         self._trade_ids = TradeIds()
+        self._adjusted: set[str] = set()
         self._last_closed: tuple[str, int] | None = None
 
     @property
@@ -81,7 +88,7 @@ class Book:
     def apply(self, fill: Fill, *, order: Order | None, base: str, quote: str) -> bool:
         """Take one fill into the account; False when its trade id was seen before, and then nothing changes.
 
-        ``order`` is the order that it fills, None when it is not ours: what it opens then belongs to no strategy.
+        ``order`` is the order that it fills, None when none is known: what it opens then belongs to no strategy.
         A fill that goes through zero closes the position and opens another at the same price.
         Raises ``BrokenInvariant`` for a fill that can't be (``check_fill``) or is not of ``order``.
         """
@@ -99,7 +106,44 @@ class Book:
                 if fill.fee_asset == quote:
                     self.cash_flow -= fill.fee
             qty = self.qty + change
-        self._move(fill, order, qty)
+        known = order or (None if self._bot_id is None else ids.parse(fill.client_order_id, self._bot_id))
+        purpose = None if known is None else known.purpose
+        layers = known.layer + 1 if known is not None and purpose is Purpose.PYRAMID else 1
+        opened = self._opened(fill, order, qty)
+        self._move(qty, fill.price, opened, layers=layers, anew=purpose is Purpose.ENTRY and self._is_residue(opened))
+        return True
+
+    def _is_residue(self, opened: Position) -> bool:
+        """Whether what is held is the end of another position than ``opened``."""
+        ended = self._market is not None and self.is_dust(self._market)
+        return ended and self.position is not None and self.position.position_id != opened.position_id
+
+    @property
+    def adjustments(self) -> int:
+        """How many corrections it has taken."""
+        return len(self._adjusted)
+
+    def adjust(self, adjustment: Adjustment) -> bool:
+        """Correct the holding, once by the adjustment's id; whether that was new. What it opens is no strategy's, and
+        is named by the adjustment. Raises ``BrokenInvariant`` for another symbol's."""
+        if adjustment.symbol != self.symbol:
+            raise BrokenInvariant(
+                f"{adjustment.adjustment_id} of {adjustment.symbol} came to the book of {self.symbol}"
+            )
+        if adjustment.adjustment_id in self._adjusted:
+            return False
+        self._adjusted.add(adjustment.adjustment_id)
+        qty = EXACT.add(self.qty, adjustment.qty)
+        opened = Position(
+            symbol=self.symbol,
+            strategy="",
+            position_id=adjustment.adjustment_id,
+            qty=qty,
+            entry_price=adjustment.price,
+            opened_at=adjustment.at,
+            bar_open=adjustment.at,
+        )
+        self._move(qty, adjustment.price, opened)
         return True
 
     def observe(self, seq: int) -> None:
@@ -116,24 +160,31 @@ class Book:
             self.position.qty, market, self.position.entry_price if mark is None else mark
         )
 
-    def _move(self, fill: Fill, order: Order | None, qty: Decimal) -> None:
+    def _move(self, qty: Decimal, price: Decimal, opened: Position, *, layers: int = 1, anew: bool = False) -> None:
+        """Take the holding to ``qty`` by a change at ``price``; ``opened`` is the position if that begins one, which it
+        does ``anew`` where what was held is over."""
         before = self.position
-        if before is None or (qty and (qty > 0) != (before.qty > 0)):
+        if not qty:
             self._close()
-            self.position = self._opened(fill, order, qty)
-        elif not qty:
+        elif before is None or (qty > 0) != (before.qty > 0):
             self._close()
+            self.position = opened
         else:
             entry_price = before.entry_price
             if abs(qty) > abs(before.qty):
                 with localcontext(EXACT):
-                    cost = before.entry_price * before.qty + fill.price * (qty - before.qty)
+                    cost = before.entry_price * before.qty + price * (qty - before.qty)
                 entry_price = divide(cost, qty)
-            layers = before.layers
-            if order is not None and order.purpose is Purpose.PYRAMID:
-                layers = max(layers, order.layer + 1)
+            if anew:
+                self._close()
+                self.position = replace(opened, entry_price=entry_price)
+                return
             self.position = replace(
-                before, qty=qty, entry_price=entry_price, layers=layers, revision=before.revision + 1
+                before,
+                qty=qty,
+                entry_price=entry_price,
+                layers=max(before.layers, layers),
+                revision=before.revision + 1,
             )
 
     def _close(self) -> None:
@@ -161,10 +212,13 @@ class Book:
 
 
 def is_dust(qty: Decimal, market: Market, price: Decimal) -> bool:
-    """Whether ``qty`` (signed base, not zero) is below what the market takes: step, least amount, least notional."""
-    size = abs(qty)
-    return bool(size) and (
-        size < market.amount_step
+    """Whether ``qty`` (signed base, not zero) is below what the market takes: step, least amount, least notional.
+
+    What is no whole step of it can't be traded, and counts for none of these.
+    """
+    size = floor_to_step(abs(qty), market.amount_step)
+    return bool(qty) and (
+        not size
         or (market.amount_min is not None and size < market.amount_min)
         or (market.notional_min is not None and EXACT.multiply(size, price) < market.notional_min)
     )

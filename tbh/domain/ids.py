@@ -25,10 +25,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import Final
 from urllib.parse import quote
 
+from tbh.messages.account import Origin
 from tbh.messages.orders import Purpose
 
 LAYER_MAX: Final = 15
@@ -50,6 +52,9 @@ _CODES: Final = {
     Purpose.EMERGENCY: 7,
     Purpose.MANUAL: 8,
 }
+_EXCHANGES_OWN: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-", "createbyliq", "liquidation")
+"""How the ids begin that exchanges give to the orders by which they close a position themselves (in lower case)."""
+
 _PURPOSES: Final = {code: purpose for purpose, code in _CODES.items()}
 _OF_A_BAR: Final = frozenset({Purpose.ENTRY, Purpose.PYRAMID, Purpose.EXIT})
 
@@ -129,6 +134,14 @@ def parse(client_order_id: str, bot_id: str) -> IdParts | None:
     )
 
 
+def origin(client_order_id: str, bot_id: str) -> Origin | None:
+    """Who made an order that the account tells of; None when it was this bot. One without any id is the exchange's."""
+    if parse(client_order_id, bot_id) is not None:
+        return None
+    own = not client_order_id or client_order_id.lower().startswith(_EXCHANGES_OWN)
+    return Origin.EXCHANGE if own else Origin.MANUAL
+
+
 def strategy_code(strategy: str) -> str:
     """Two hex characters for a strategy's name."""
     return sha256(strategy.encode()).hexdigest()[:2]
@@ -173,13 +186,18 @@ def _compose(bot_id: str, seconds: int, strategy: str, purpose: Purpose, layer: 
     return body + _check(bot_id, body)
 
 
+@lru_cache(maxsize=8)
 def _bot_code(bot_id: str) -> str:
     return sha256(bot_id.encode()).hexdigest()[:8]
 
 
 def _check(bot_id: str, body: str) -> str:
-    key = sha256(b"client order id of " + bot_id.encode()).digest()
-    return blake2b(body.encode(), key=key, digest_size=5).hexdigest()
+    return blake2b(body.encode(), key=_check_key(bot_id), digest_size=5).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _check_key(bot_id: str) -> bytes:
+    return sha256(b"client order id of " + bot_id.encode()).digest()
 
 
 def _seconds(bar_open: datetime) -> int:

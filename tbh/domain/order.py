@@ -11,7 +11,9 @@ Only evidence ends that: the exchange tells where the order stands, or it denies
 request could still arrive; then the order is *absent*, and a new try is a new order under a new id.
 
 Facts come late, twice, and in the wrong order, and none of them may be lost. So the table below holds whatever
-changes an order's status, a pair that is not in it changes nothing, and three things hold always:
+changes an order's status, and a pair that is not in it changes nothing. What the exchange tells of was sent, and so was
+a draft that the gateway has answered, or has not: where no word of the sending came, an order takes that step first
+(``_sent``), and its version rises by both. Three things hold always:
 
 - What was filled is the sum of the fills, each of which the caller applies once (``Book.apply`` tells a repeat). A
   report that counts more than our fills never invents one: the order is *behind*, and no report ends it before they
@@ -66,24 +68,14 @@ _E = OrderEvent
 TABLE: Final[dict[tuple[OrderStatus, OrderEvent], OrderStatus]] = {
     (_S.DRAFTED, _E.RECORDED): _S.RECORDED,
     (_S.DRAFTED, _E.SUBMITTED): _S.SUBMITTED,  # the store is faulted or silent: exits don't wait for it
-    (_S.DRAFTED, _E.ACCEPTED): _S.ACCEPTED,  # the same, and word of the sending was lost
-    (_S.DRAFTED, _E.FILL): _S.PARTIALLY_FILLED,
-    (_S.DRAFTED, _E.LAST_FILL): _S.FILLED,
     (_S.DRAFTED, _E.CANCELED): _S.CANCELED,  # withdrawn before it was sent
     (_S.DRAFTED, _E.EXPIRED): _S.EXPIRED,  # its bar was over before the disk answered
-    (_S.DRAFTED, _E.REJECTED): _S.REJECTED,
-    (_S.DRAFTED, _E.SILENCE): _S.UNKNOWN,
-    (_S.DRAFTED, _E.FOUND_BEHIND): _S.UNKNOWN,
     (_S.DRAFTED, _E.RECOVERED): _S.UNKNOWN,  # its row is on disk, so it may have been sent
     (_S.RECORDED, _E.SUBMITTED): _S.SUBMITTED,
-    (_S.RECORDED, _E.ACCEPTED): _S.ACCEPTED,  # word of the sending was lost
-    (_S.RECORDED, _E.FILL): _S.PARTIALLY_FILLED,
-    (_S.RECORDED, _E.LAST_FILL): _S.FILLED,
     (_S.RECORDED, _E.CANCELED): _S.CANCELED,
     (_S.RECORDED, _E.EXPIRED): _S.EXPIRED,
     (_S.RECORDED, _E.REJECTED): _S.REJECTED,  # the gateway would not sign it: too late, or the lease has ended
     (_S.RECORDED, _E.SILENCE): _S.UNKNOWN,
-    (_S.RECORDED, _E.FOUND_BEHIND): _S.UNKNOWN,
     (_S.RECORDED, _E.RECOVERED): _S.UNKNOWN,  # the process died between disk and wire; nobody knows on which side
     (_S.SUBMITTED, _E.ACCEPTED): _S.ACCEPTED,
     (_S.SUBMITTED, _E.FILL): _S.PARTIALLY_FILLED,  # the account's stream outran the answer
@@ -138,7 +130,11 @@ TERMINAL: Final = frozenset({_S.FILLED, _S.CANCELED, _S.EXPIRED, _S.REJECTED, _S
 OPEN: Final = frozenset(OrderStatus) - TERMINAL
 """Every status in which the order may still fill: a draft too, for it is about to be sent."""
 
+BY_HAND: Final = "resolved by hand: "  # so begins the reason of an order that an operator has ended
+_BEFORE_THE_WIRE: Final = frozenset({_S.DRAFTED, _S.RECORDED})
 _DISPROVEN: Final = frozenset({_S.REJECTED, _S.ABSENT})
+_RESOLVED: Final = {_S.FILLED: _E.LAST_FILL, _S.CANCELED: _E.CANCELED, _S.EXPIRED: _E.EXPIRED,
+                    _S.REJECTED: _E.REJECTED, _S.ABSENT: _E.NOT_FOUND}  # fmt: skip
 
 
 def is_terminal(status: OrderStatus) -> bool:
@@ -172,7 +168,7 @@ def on_submitted(state: OrderState, now: datetime) -> OrderState | None:
 
 
 def on_accepted(state: OrderState, exchange_order_id: str, now: datetime) -> OrderState | None:
-    return _move(state, OrderEvent.ACCEPTED, now, exchange_order_id=exchange_order_id)
+    return _move(_sent(state, now), OrderEvent.ACCEPTED, now, exchange_order_id=exchange_order_id)
 
 
 def on_fill(state: OrderState, fill: Fill, now: datetime, *, step: Decimal = ZERO) -> OrderState | None:
@@ -193,7 +189,7 @@ def on_fill(state: OrderState, fill: Fill, now: datetime, *, step: Decimal = ZER
             )
         paid = fill.price * fill.qty + (state.avg_price or ZERO) * state.filled_qty
     return _move(
-        state,
+        _sent(state, now),
         OrderEvent.LAST_FILL if filled_qty >= order.qty else OrderEvent.FILL,
         now,
         exchange_order_id=fill.exchange_order_id,
@@ -215,12 +211,12 @@ def on_rejected(state: OrderState, reason: str, now: datetime) -> OrderState | N
     """The exchange, or the gateway, said no. Against the order's own fills that says nothing: it stays UNKNOWN."""
     if state.status is OrderStatus.UNKNOWN and state.filled_qty:
         return None
-    return _move(state, OrderEvent.REJECTED, now, reason=reason)
+    return _move(_handed_over(state, now), OrderEvent.REJECTED, now, reason=reason)
 
 
 def on_silence(state: OrderState, reason: str, now: datetime) -> OrderState | None:
     """No answer, or one that proves nothing. What was said before stands: an accepted order stays accepted."""
-    return _move(state, OrderEvent.SILENCE, now, reason=reason)
+    return _move(_handed_over(state, now), OrderEvent.SILENCE, now, reason=reason)
 
 
 def on_found(state: OrderState, report: OrderFound, now: datetime) -> OrderState | None:
@@ -264,6 +260,19 @@ def on_recovered(state: OrderState, now: datetime) -> OrderState | None:
     return _move(state, OrderEvent.RECOVERED, now, reason="read back from the store")
 
 
+def on_resolved(state: OrderState, outcome: OrderStatus, reason: str, now: datetime) -> OrderState | None:
+    """An operator's word on an order that stays UNKNOWN; None for any other. What has filled is what came here.
+
+    Raises ``ValueError`` for what is no end, and for one that its fills contradict.
+    """
+    if (outcome in _DISPROVEN and state.filled_qty) or (outcome is OrderStatus.FILLED and not state.filled_qty):
+        raise ValueError(f"{state.filled_qty} of it has filled here, so it is not {outcome}")
+    if outcome not in _RESOLVED:
+        raise ValueError(f"{outcome} is no end of an order: {', '.join(_RESOLVED)}")
+    unknown = state.status is OrderStatus.UNKNOWN
+    return _move(state, _RESOLVED[outcome], now, reason=f"{BY_HAND}{reason}") if unknown else None
+
+
 def _end(
     state: OrderState,
     event: OrderEvent,
@@ -274,7 +283,19 @@ def _end(
 ) -> OrderState | None:
     if filled_qty > state.filled_qty:
         event, reason = OrderEvent.FOUND_BEHIND, f"{reason}; {filled_qty - state.filled_qty} of its fills are missing"
+    if event in (OrderEvent.FOUND_BEHIND, OrderEvent.LAST_FILL):
+        state = _sent(state, now)
     return _move(state, event, now, reason=reason, exchange_order_id=exchange_order_id)
+
+
+def _sent(state: OrderState, now: datetime) -> OrderState:
+    """The order that the exchange has: it was sent, whatever became of the word that said so."""
+    return state if state.status not in _BEFORE_THE_WIRE else on_submitted(state, now) or state
+
+
+def _handed_over(state: OrderState, now: datetime) -> OrderState:
+    """The same for a draft alone: it went without its record. One that is recorded may have been kept from the wire."""
+    return _sent(state, now) if state.status is OrderStatus.DRAFTED else state
 
 
 def _move(

@@ -52,7 +52,9 @@ def guards(
             if trailed is not None:
                 prices[Purpose.STOP] = better(prices.get(Purpose.STOP), trailed, position.qty)
     side = Side.SELL if sign > 0 else Side.BUY
-    qty = floor_to_step(position.qty.copy_abs(), market.amount_step)
+    held = position.qty.copy_abs()
+    # A stop for a part is better than none: one order may have no more than this.
+    qty = floor_to_step(held if market.amount_max is None else min(held, market.amount_max), market.amount_step)
     on_step = {purpose: round_to_step(price, market.price_step) for purpose, price in prices.items()}
     return {
         purpose: Guard(purpose=purpose, side=side, qty=qty, price=price)

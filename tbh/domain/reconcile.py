@@ -2,7 +2,8 @@
 
 A snapshot takes time, and a fill may fall into it; what it says is then about no instant at all. So it *counts* only
 when no account event came between request and reply, and the book has taken exactly the events that the exchange had.
-Even then one snapshot may be stale, so that a disagreement is believed when the next that counts says the same.
+Even then a snapshot may be stale, since an exchange may tell its events before its own reading has them. So that a
+disagreement is believed when one that counts says the same again, some time after the first.
 
 A disagreement is reported, never repaired: making the book follow the exchange is an operator's command.
 """
@@ -20,7 +21,8 @@ from tbh.messages.account import AccountSnapshot, SyncStatus
 class SyncVerdict:
     """``status`` is what is believed after this snapshot, UNKNOWN until one counted.
 
-    ``counts``: the snapshot said something. ``suspected``: it disagreed and nobody has confirmed it yet; ask again.
+    ``counts``: the snapshot said something. ``suspected``: it disagreed, and by this very difference for too short a
+    time to be believed, whatever was believed before; ask again.
     """
 
     status: SyncStatus
@@ -34,18 +36,22 @@ class Reconciler:
     """Compares one symbol's snapshots with the book. Owned by one actor; it changes neither.
 
     Quantities closer than ``step`` (the market's amount step, base) agree, and so do two that are both below ``dust``
-    (its least amount): neither could be traded away.
+    (its least amount): neither could be traded away. ``confirm_after_s`` is how long a disagreement must have stood.
     """
 
-    def __init__(self, symbol: str, step: Decimal, *, dust: Decimal = ZERO) -> None:
+    def __init__(self, symbol: str, step: Decimal, *, dust: Decimal = ZERO, confirm_after_s: float = 0.0) -> None:
         self.symbol = symbol
         self.status = SyncStatus.UNKNOWN
         self._step = step
         self._dust = dust
+        self._confirm_after_s = confirm_after_s
         self._suspicion: tuple[SyncStatus, Decimal] | None = None
+        self._confirmed: tuple[SyncStatus, Decimal] | None = None
+        self._since_s = 0.0
 
-    def judge(self, snapshot: AccountSnapshot, book_qty: Decimal, book_seq: int) -> SyncVerdict:
-        """Compare. ``book_qty`` is signed base, ``book_seq`` the last account event that the book has taken.
+    def judge(self, snapshot: AccountSnapshot, book_qty: Decimal, book_seq: int, *, now_s: float = 0.0) -> SyncVerdict:
+        """Compare. ``book_qty`` is signed base, ``book_seq`` the last account event that the book has taken, ``now_s``
+        the process clock.
 
         Raises ``ValueError`` for a snapshot of another symbol.
         """
@@ -53,21 +59,22 @@ class Reconciler:
             raise ValueError(f"a snapshot of {snapshot.symbol} says nothing about {self.symbol}")
         counts = snapshot.seq_before == snapshot.seq_after == book_seq
         if counts:
-            self._compare(snapshot.qty, book_qty)
+            self._compare(snapshot.qty, book_qty, now_s)
         return SyncVerdict(
             status=self.status,
             counts=counts,
-            suspected=self._suspicion is not None and self._suspicion[0] is not self.status,
+            suspected=self._suspicion != self._confirmed,
             book_qty=book_qty,
             exchange_qty=snapshot.qty,
         )
 
-    def _compare(self, exchange_qty: Decimal, book_qty: Decimal) -> None:
+    def _compare(self, exchange_qty: Decimal, book_qty: Decimal, now_s: float) -> None:
         difference = EXACT.subtract(exchange_qty, book_qty)
         if abs(difference) < self._step or max(abs(exchange_qty), abs(book_qty)) < self._dust:
-            self.status, self._suspicion = SyncStatus.OK, None
+            self.status, self._suspicion, self._confirmed = SyncStatus.OK, None, None
             return
         suspicion = (SyncStatus.MISMATCH if exchange_qty else SyncStatus.MISSING, difference)
-        if suspicion == self._suspicion:
-            self.status = suspicion[0]
-        self._suspicion = suspicion
+        if suspicion != self._suspicion:
+            self._suspicion, self._since_s, self._confirmed = suspicion, now_s, None
+        elif now_s - self._since_s >= self._confirm_after_s:
+            self.status, self._confirmed = suspicion[0], suspicion

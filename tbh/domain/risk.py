@@ -243,6 +243,11 @@ def _sized(proposal: Proposal, limits: RiskLimits, standing: Standing, market: M
         )
         if isinstance(qty, SizeRefusal):
             return Refusal(rule=qty.rule, detail=qty.detail)
+        held = ZERO if standing.position is None or proposal.purpose is not Purpose.PYRAMID else standing.position.qty
+        if held and market.amount_max is not None and abs(held) + qty > market.amount_max:
+            # One stop guards all of a position.
+            detail = f"{plain(abs(held))} {market.base} held and {plain(qty)} more are beyond the largest order"
+            return Refusal(rule="amount_max", detail=detail)
         needed = qty * price * cost
         if needed > room:
             detail = f"{plain(needed)} {market.quote} needed with its fee, {plain(room)} free within the allocation"

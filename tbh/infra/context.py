@@ -15,11 +15,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, StrictBool, StrictStr, ValidationError
 
+from tbh.domain.takeover import LEASE_S
 from tbh.infra.crypto import EXIT_CONFIGURATION, unseal
 from tbh.infra.redact import SECRET_LENGTH_MIN, register_secret
 from tbh.infra.sealed_file import SealedFile
 from tbh.infra.supabase_replies import ControlsRow, Reply, Seconds, Whole
 from tbh.ports import Fatal
+
+LEASE_MIN_S, LEASE_MAX_S = 0.2, 600.0
 
 Named = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 Tier = Literal["fast_5s", "ultra_15s", "fast_30s", "standard"]
@@ -36,6 +39,7 @@ class BotRow(Reply):
     symbols: tuple[Named, ...] = ()
     polling_tier: Tier | None = None
     active: StrictBool
+    created_at: AwareDatetime | None = None
     exchange_options: dict[str, Any] = Field(default_factory=dict)
     execution_config: dict[str, Any] = Field(default_factory=dict)
 
@@ -97,6 +101,19 @@ class BotContext(Reply):
     settings: dict[str, Any] = Field(default_factory=dict)
     settings_version: Whole = 0
     runtime: RuntimeRow
+
+    def lease_s(self) -> float:
+        """How long this bot's lease is: what it was created with, as text or a number; the default where nothing is
+        said. ``Fatal(78)`` for what is no such time."""
+        given = self.bot.execution_config.get("lease_s", LEASE_S)
+        try:
+            lease_s = float(given)
+        except (TypeError, ValueError):
+            lease_s = -1.0
+        if not LEASE_MIN_S <= lease_s <= LEASE_MAX_S:
+            where = "context.bot.execution_config.lease_s"
+            raise _fatal("lease_invalid", f"{where}: {given!r:.40} is not {LEASE_MIN_S:g} to {LEASE_MAX_S:g} seconds")
+        return lease_s
 
     def credentials(self, key: str | None) -> dict[str, str]:
         """The exchange's credentials by name, opened with TBH_CREDENTIALS_KEY and announced to redaction.

@@ -8,6 +8,7 @@ What an outbox entry may call, by ``fn``, and its ``args`` (``p_bot_id`` may be 
 - ``bot_runtime_upsert_trade``: ``p_client_order_id``, ``p_exchange_order_id`` (may be null), ``p_payload`` with
   ``order_status``, ``symbol``, ``filled_qty`` and what else is known. Neither status nor filled quantity goes back.
 - ``bot_runtime_record_fill``: ``p_payload`` with ``trade_id client_order_id symbol qty price`` and what else is known.
+- ``bot_runtime_record_adjustment``: ``p_payload`` with ``adjustment_id symbol qty price`` and what else is known.
 - ``bot_runtime_upsert_position``: ``p_payload`` with ``symbol strategy status(open|closed) qty entry_price
   position_id`` and ``seq``, the account event that caused it; a lower ``seq`` is a no-op.
 - ``bot_runtime_write_event``: ``p_kind p_level p_payload p_key``.
@@ -27,11 +28,13 @@ from dataclasses import replace
 from typing import Any
 
 from tbh.infra.codec import json_text
-from tbh.infra.memory_tables import MemoryTables, as_json
+from tbh.infra.memory_tables import MemoryTables, Row, is_filled_entry, is_open, open_trade
+from tbh.messages.controls import OperatorRequest
 from tbh.ports import Controls, Failure, Lease, LeaseHeld, OutboxEntry, Rejected, SyncResult, Unknown
 
 ENTRIES_MAX = 200
 BATCH_BYTES_MAX = 256_000
+FILLED_ENTRIES_MAX = 20
 
 
 class MemoryRpc:
@@ -71,6 +74,14 @@ class MemoryRpc:
     def lose_reply_next(self, *, times: int = 1, on: str | None = None) -> None:
         """The next ``times`` calls are carried out, and then raise ``Unknown``, as after a lost reply."""
         self._replies_to_lose += [on] * times
+
+    def ask(self, action: str, *, reason: str = "", **more: Any) -> OperatorRequest:
+        """An operator's request (``adopt``, ``resolve``) under a new version of the controls."""
+        with self.tables.lock:
+            controls = self.tables.controls
+            request = OperatorRequest(version=controls.version + 1, action=action, reason=reason, **more)
+            self.set_controls(requests=(*controls.requests, request))
+            return request
 
     def set_controls(self, **changes: Any) -> Controls:
         """Change the operator's controls under a new version."""
@@ -142,7 +153,7 @@ class MemoryRpc:
     def heartbeat(self, payload: Mapping[str, Any]) -> tuple[Lease, int]:
         with self._call("heartbeat"):
             self._check_owner()
-            self.tables.state = as_json(payload)
+            self.tables.state = self.tables.taken(payload)
             self.tables.heartbeats += 1
             return self._renew(self.tables.monotonic()), self.tables.controls.version
 
@@ -161,6 +172,8 @@ class MemoryRpc:
             flatten_version = self.tables.controls.flatten_version
             if flatten_version is not None and version >= flatten_version:
                 self.tables.controls = replace(self.tables.controls, flatten_version=None)
+            left = tuple(one for one in self.tables.controls.requests if one.version > version)
+            self.tables.controls = replace(self.tables.controls, requests=left)
 
     def sync(self, *, store_id: str, first_seq: int, entries: Sequence[OutboxEntry]) -> SyncResult:
         """Apply what is new, each entry by itself. Facts are taken from any boot, fenced or not.
@@ -169,7 +182,7 @@ class MemoryRpc:
         out of order or above the limits (one entry that is too large by itself is refused alone).
         """
         with self._call("sync"):
-            sizes = _sizes(first_seq, entries)
+            sizes = _sizes(first_seq, entries) if self.tables.wire else [0] * len(entries)
             last_seq = self.tables.last_seq.get(store_id, 0)
             for entry, size in zip(entries, sizes, strict=True):
                 if entry.seq <= last_seq:
@@ -185,6 +198,16 @@ class MemoryRpc:
             asked = ((entry.seq, self.tables.refused.get((store_id, entry.seq))) for entry in entries)
             refused = tuple((seq, reason) for seq, reason in asked if reason is not None)
             return SyncResult(last_seq=last_seq, refused=refused)
+
+    def get_open_trades(self) -> list[Row]:
+        """For a runtime that has lost its store: the orders that may still fill, the entries of open positions, and the
+        newest entries that have filled, whose position may not be here yet."""
+        with self._call("get_open_trades"):
+            entries = {row.get("position_id") for row in self.tables.positions.values() if row["status"] == "open"}
+            rows = list(self.tables.trades.values())
+            filled = [row["client_order_id"] for row in rows if is_filled_entry(row)]
+            entries.update(filled[-FILLED_ENTRIES_MAX:])
+            return [open_trade(row) for row in rows if row["client_order_id"] in entries or is_open(row)]
 
     def upsert_health(self, patch: Mapping[str, Any]) -> None:
         with self._call("upsert_health"):

@@ -20,10 +20,15 @@ from tbh.ports import Batch, DeadLetter, Failure, OutboxEntry, StoreCounts, Unav
 
 
 class MemoryStore:
-    """Implements ``tbh.ports.Store``. ``store_id`` names it to the database, as the file's own id does."""
+    """Implements ``tbh.ports.Store``. ``store_id`` names it to the database, as the file's own id does.
 
-    def __init__(self, *, store_id: str = "memory") -> None:
+    ``text`` False keeps outbox arguments as they are given, without a look at whether they are JSON types and how long
+    they are: for many simulations, where the SQLite store's tests have seen to it.
+    """
+
+    def __init__(self, *, store_id: str = "memory", text: bool = True) -> None:
         self.store_id = store_id
+        self._text = text
         self._lock = threading.Lock()
         self._decisions: dict[tuple[str, datetime], Decision] = {}
         self._empty: dict[str, Decision] = {}
@@ -48,7 +53,7 @@ class MemoryStore:
         with self._lock:
             if self._failures:
                 raise self._failures.pop(0)
-            texts = [entry_text(fn, args, key) for fn, args, key in batch.outbox]
+            texts = [entry_text(fn, args, key) if self._text else "" for fn, args, key in batch.outbox]
             fresh = len({key for _, _, key in batch.outbox} - self._keys)
             if batch.relayed_up_to is not None and batch.relayed_up_to > self._last_seq + fresh:
                 raise relayed_beyond_recorded(batch.relayed_up_to, self._last_seq + fresh)
@@ -87,11 +92,11 @@ class MemoryStore:
             self._empty[decision.strategy] = decision
 
     def _write_outbox(self, batch: Batch, texts: Sequence[str]) -> None:
-        for (fn, _, key), text in zip(batch.outbox, texts, strict=True):
+        for (fn, args, key), text in zip(batch.outbox, texts, strict=True):
             if key not in self._keys:
                 self._keys.add(key)
                 self._last_seq += 1
-                entry = OutboxEntry(seq=self._last_seq, fn=fn, args=json.loads(text), key=key)
+                entry = OutboxEntry(seq=self._last_seq, fn=fn, args=json.loads(text) if text else args, key=key)
                 self._outbox[entry.seq] = (entry, len(fn) + len(text) + len(key))
         for seq, reason in batch.refused:
             if seq in self._outbox:
@@ -99,6 +104,15 @@ class MemoryStore:
         if batch.relayed_up_to is not None and batch.relayed_up_to > self._relayed_up_to:
             self._relayed_up_to = batch.relayed_up_to
             self._outbox = {seq: entry for seq, entry in self._outbox.items() if seq > self._relayed_up_to}
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest outbox entry; 0 before the first."""
+        return self._last_seq
+
+    def keys_after(self, seq: int) -> dict[int, str]:
+        """The keys of the outbox entries above ``seq`` that are there still, by their numbers."""
+        return {number: self._outbox[number][0].key for number in range(seq + 1, self._last_seq + 1)}
 
     def reader(self) -> MemoryStore:
         """The store itself: each call holds its lock, so each is a snapshot."""

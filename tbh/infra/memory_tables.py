@@ -54,12 +54,17 @@ class LeaseRow:
 
 @dataclass(slots=True)
 class MemoryTables:
-    """The database of one bot. Read the rows freely in tests; only ``MemoryRpc`` changes them."""
+    """The database of one bot. Read the rows freely in tests; only ``MemoryRpc`` changes them.
+
+    ``wire`` False leaves out what the wire does to arguments (they must be JSON, and are copied): for many simulations,
+    whose stores have seen to it.
+    """
 
     bot_id: str
     monotonic: Callable[[], float]
     trades: dict[str, Row] = field(default_factory=dict)
     fills: dict[str, Row] = field(default_factory=dict)
+    adjustments: dict[str, Row] = field(default_factory=dict)
     positions: dict[tuple[str, str], Row] = field(default_factory=dict)
     decisions: dict[str, Row] = field(default_factory=dict)
     cycles: dict[tuple[str, str], Row] = field(default_factory=dict)
@@ -74,6 +79,7 @@ class MemoryTables:
     lease: LeaseRow = field(default_factory=LeaseRow)
     last_seq: dict[str, int] = field(default_factory=dict)
     refused: dict[tuple[str, int], str] = field(default_factory=dict)
+    wire: bool = True
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def apply(self, fn: str, args: Mapping[str, Any]) -> None:
@@ -81,10 +87,39 @@ class MemoryTables:
         function = FUNCTIONS.get(fn)
         if function is None:
             raise Rejected("function_unknown", detail=fn)
-        given = as_json(args)
+        given = self.taken(args)
         if given.pop("p_bot_id", self.bot_id) != self.bot_id:
             raise Rejected("not_your_bot", detail=fn)
         function(self, given)
+
+    def taken(self, args: Mapping[str, Any]) -> Row:
+        """Arguments as they come in."""
+        return as_json(args) if self.wire else dict(args)
+
+
+_DONE = frozenset({"filled", "canceled", "expired", "simulated"})
+_DISPROVEN = frozenset({"absent", "rejected"})
+_SPOKEN = frozenset({"accepted", "fill", "found_behind"})
+_COLUMNS = (
+    *("intent_id", "symbol", "side", "order_type", "qty", "order_price", "stop_price", "reduce_only", "strategy"),
+    *("bar_open", "layer", "attempt", "created_at", "protection", "version", "avg_fill_price", "changed_at", "reason"),
+)
+
+
+def is_open(row: Row) -> bool:
+    """Whether the order may still fill; one that was disproven may, when the exchange has spoken of it afterwards."""
+    status = row["order_status"]
+    return status not in _DONE and (status not in _DISPROVEN or row.get("change") in _SPOKEN)
+
+
+def is_filled_entry(row: Row) -> bool:
+    """Whether the order has made a position greater."""
+    return row.get("event") in ("entry", "pyramid") and dec(row["filled_qty"]) > 0
+
+
+def open_trade(row: Row) -> Row:
+    """A row of ``bot_trades`` with all the columns that a recovery reads."""
+    return dict.fromkeys(_COLUMNS) | row
 
 
 def as_json(data: Mapping[str, Any]) -> Row:
@@ -145,9 +180,18 @@ def _record_fill(tables: MemoryTables, args: Row) -> None:
     _keep_once(tables.fills, _text(payload, "trade_id"), payload)
 
 
+def _record_adjustment(tables: MemoryTables, args: Row) -> None:
+    payload = _object(args, "p_payload")
+    _text(payload, "symbol")
+    for name in ("qty", "price"):
+        _amount(payload, name)
+    _keep_once(tables.adjustments, _text(payload, "adjustment_id"), payload)
+
+
 def _upsert_position(tables: MemoryTables, args: Row) -> None:
     payload = _object(args, "p_payload")
-    symbol, strategy, status = (_text(payload, name) for name in ("symbol", "strategy", "status"))
+    symbol, status = (_text(payload, name) for name in ("symbol", "status"))
+    strategy = payload.setdefault("strategy", "default")  # the bot's own, in the real one
     if status not in ("open", "closed"):
         raise Rejected("payload_invalid", detail=f"status {status!r:.40}")
     if status == "closed" and not payload.get("position_id"):
@@ -165,12 +209,15 @@ def _upsert_position(tables: MemoryTables, args: Row) -> None:
 
 def _record_decision(tables: MemoryTables, args: Row) -> None:
     payload = _object(args, "p_payload")
-    for name in ("strategy", "symbol", "bar_open", "purpose"):
-        _text(payload, name)
+    content = {name: _text(payload, name) for name in ("strategy", "symbol", "bar_open", "purpose")}
     verdict = _text(payload, "verdict")
     if verdict not in ("approved", "refused"):
         raise Rejected("payload_invalid", detail=f"verdict {verdict!r:.40}")
-    _keep_once(tables.decisions, f"{_text(payload, 'proposal_id')}:{verdict}", payload)
+    key = f"{_text(payload, 'proposal_id')}:{verdict}"
+    # After a takeover the same proposal may be judged once more, by other figures: the first verdict counts.
+    known = tables.decisions.setdefault(key, payload)
+    if any(known[name] != value for name, value in content.items()):
+        raise Rejected("key_conflict", detail=f"{key} is known with another payload")
 
 
 def _record_cycle(tables: MemoryTables, args: Row) -> None:
@@ -234,6 +281,7 @@ def _amount(args: Row, name: str, *, default: str | None = None) -> Any:
 FUNCTIONS: dict[str, Callable[[MemoryTables, Row], None]] = {
     "bot_runtime_upsert_trade": _upsert_trade,
     "bot_runtime_record_fill": _record_fill,
+    "bot_runtime_record_adjustment": _record_adjustment,
     "bot_runtime_record_decision": _record_decision,
     "bot_runtime_record_cycle": _record_cycle,
     "bot_runtime_upsert_position": _upsert_position,

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -103,7 +103,7 @@ class PaperExchange:
         self._check_symbol(symbol)
         return self._market
 
-    def place(self, order: Order, *, timeout_s: float) -> OrderReport:
+    def place(self, order: Order, *, timeout_s: float, deadline_s: float | None = None) -> OrderReport:
         """Accept one order. ``Rejected`` with the reasons of ``tbh.domain.admission``, or ``client_order_id_reused``
         when the id is known with another request. What is marketable executes in the market's next phase."""
         with self._held(timeout_s):
@@ -313,6 +313,6 @@ def _report(standing: Standing) -> OrderReport:
 
 def _settings(market: Market, *, cash: Decimal, volume_share: Decimal | None, fee_in: FeeIn) -> dict[str, Any]:
     """What the account is made with, as JSON types: each name maps to one text, so that a difference can be told."""
-    rules = {name: getattr(market, name) for name in market.__dataclass_fields__}
+    rules = {field.name: getattr(market, field.name) for field in fields(market)}
     values = {**rules, "cash": cash, "volume_share": volume_share, "fee_in": fee_in}
     return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}

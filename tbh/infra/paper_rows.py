@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -78,8 +78,8 @@ def decoded_cursor(text: str) -> Cursor | None:
 
 
 def event_row(event: AccountEvent) -> tuple[int, str, str]:
-    fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
-    return event.seq, _KIND_OF[type(event)], json.dumps(fields, default=_plain_json)
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    return event.seq, _KIND_OF[type(event)], json.dumps(values, default=_plain_json)
 
 
 def _plain_json(value: object) -> str:
@@ -87,11 +87,11 @@ def _plain_json(value: object) -> str:
 
 
 def decoded_event(kind: str, text: str) -> AccountEvent:
-    fields = json.loads(text)
+    values = json.loads(text)
     for name in _MONEY:
-        if name in fields:
-            fields[name] = dec(fields[name])
-    if "side" in fields:
-        fields["side"] = Side(fields["side"])
-        fields["at"] = datetime.fromisoformat(fields["at"])
-    return _KINDS[kind](**fields)
+        if name in values:
+            values[name] = dec(values[name])
+    if "side" in values:
+        values["side"] = Side(values["side"])
+        values["at"] = datetime.fromisoformat(values["at"])
+    return _KINDS[kind](**values)

@@ -30,13 +30,14 @@ GROUPS = (
         "Called by a runtime with its token.",
         "bot_runtime_claim bot_runtime_release bot_runtime_rotate_token bot_runtime_get_context bot_runtime_heartbeat"
         " bot_runtime_refresh_controls bot_runtime_acknowledge bot_runtime_get_position bot_runtime_get_open_trades"
-        " upsert_bot_health_evidence",
+        " bot_runtime_get_adjustments upsert_bot_health_evidence",
     ),
     (
         "Facts",
         "What happened. A runtime sends it through its outbox with `bot_runtime_sync`; each may be called by itself.",
         "bot_runtime_sync bot_runtime_upsert_trade bot_runtime_record_fill bot_runtime_upsert_position"
-        " bot_runtime_record_decision bot_runtime_record_cycle bot_runtime_write_event bot_runtime_notify",
+        " bot_runtime_record_adjustment bot_runtime_record_decision bot_runtime_record_cycle bot_runtime_write_event"
+        " bot_runtime_notify",
     ),
     (
         "Operators",

@@ -170,6 +170,10 @@ class Settings(BaseSettings):
         }
         return tuple(reason for reason, held in holds.items() if held)
 
+    def only_killed(self) -> bool:
+        """Whether the kill switch alone forbids live orders: then those that reduce risk go on."""
+        return self.kill_switch and not self.model_copy(update={"kill_switch": False}).not_armed_because()
+
     def gate_flags(self) -> tuple[str, ...]:
         """The gate reasons that the environment sets for the whole session."""
         flags = {"dry_run": self.dry_run, "observe_only": self.safe_mode, "kill_switch": self.kill_switch}

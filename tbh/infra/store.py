@@ -25,6 +25,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from tbh.infra.codec import epoch_us
+from tbh.infra.store_mark import StoreMark
 from tbh.infra.store_reader import SqliteReader, connect, failure, opening_failure, stored_version
 from tbh.infra.store_rows import row_statements
 from tbh.infra.store_schema import (
@@ -56,6 +57,7 @@ class SqliteStore(SqliteReader):
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._flushing = True
+        self._mark = StoreMark(path)
         self._readers: list[SqliteReader] = []
         self._last_seq = 0
         self._flushed_seq = 0
@@ -66,15 +68,18 @@ class SqliteStore(SqliteReader):
     ) -> SqliteStore:
         """The store in the file ``path``, made or migrated if need be. ``clock`` dates what is refused or waits.
 
-        Raises ``Fatal(78)`` for a folder that can't be written, a damaged or foreign file, and one of a newer
-        version; ``Unavailable('disk_full' | 'locked')`` when there is no room for it or another process holds it.
+        Raises ``Fatal(78)`` for a folder that can't be written, a damaged or foreign file, one that has lost what it
+        had written, and one of a newer version; ``Unavailable('disk_full' | 'locked')`` when there is no room for it or
+        another process holds it.
         """
         store = cls(Path(path), clock=clock, busy_timeout_s=busy_timeout_s)
+        before = store._mark.read() if store._path.exists() else None
         try:
             store._writer = store._connect("rwc")
             _check(store._writer, store._path)
             _migrate(store._writer, store._path, clock)
             ((store.store_id, store._last_seq),) = store._writer.execute("SELECT store_id, last_seq FROM identity")
+            _check_complete(store._path, before, store.store_id, store._last_seq)
         except sqlite3.Error as error:
             store.close()
             raise opening_failure(error, store._path) from error
@@ -89,6 +94,8 @@ class SqliteStore(SqliteReader):
             os.fsync(folder)
         finally:
             os.close(folder)
+        if before is None or before[0] != store.store_id:
+            store._mark.write(store.store_id, 0)
         return store
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -138,8 +145,9 @@ class SqliteStore(SqliteReader):
                 self._abandon(connection)
                 raise
             self._last_seq = last_seq
-            if batch.flushed:
+            if batch.flushed and last_seq > self._flushed_seq:
                 self._flushed_seq = last_seq
+                self._mark.write(self.store_id, last_seq)
             return last_seq
 
     def _flush(self) -> int:
@@ -221,6 +229,18 @@ class SqliteStore(SqliteReader):
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            self._mark.close()
+
+
+def _check_complete(path: Path, mark: tuple[str, int] | None, store_id: str, last_seq: int) -> None:
+    """See that everything is there that was flushed. A file that was cut to nothing has become another, empty store."""
+    if mark is not None and last_seq < (mark[1] if mark[0] == store_id else 1):
+        raise Fatal(
+            "store_lost",
+            exit_code=78,
+            detail=f"{path} has lost what it had written (up to entry {mark[1]}): move it away, the bot rebuilds its "
+            "state from the database and the exchange",
+        )
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

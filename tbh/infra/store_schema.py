@@ -15,6 +15,9 @@ from tbh.ports import Fatal
 DEAD_LETTERS_MAX = 10_000
 """The oldest go first: a crash loop must not fill the disk that the exits' records need."""
 
+DAMAGED = frozenset({"store_corrupt", "store_lost"})
+"""Reasons of ``Fatal`` that mean damage, and nothing that an operator has configured."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE identity (

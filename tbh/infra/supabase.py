@@ -181,11 +181,11 @@ class SupabaseRpc:
 
     def get_open_trades(self, *, symbol: str | None = None) -> list[dict[str, Any]]:
         """The rows of orders that are not at their end."""
-        fn = "bot_runtime_get_open_trades"
-        data = self._call(fn, {"p_symbol": symbol})
-        if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-            raise bad_reply(fn, "no list of objects")
-        return data
+        return self._objects("bot_runtime_get_open_trades", {"p_symbol": symbol})
+
+    def get_adjustments(self, *, symbol: str | None = None) -> list[dict[str, Any]]:
+        """The corrections that operators had the book take."""
+        return self._objects("bot_runtime_get_adjustments", {"p_symbol": symbol})
 
     # The token
 
@@ -214,6 +214,12 @@ class SupabaseRpc:
         data = self._call(fn, args)
         if not isinstance(data, dict):
             raise bad_reply(fn, "no object")
+        return data
+
+    def _objects(self, fn: str, args: Mapping[str, Any]) -> list[dict[str, Any]]:
+        data = self._call(fn, args)
+        if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+            raise bad_reply(fn, "no list of objects")
         return data
 
     def _call(self, fn: str, args: Mapping[str, Any]) -> Any:

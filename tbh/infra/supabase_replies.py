@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 from tbh.infra.supabase_errors import bad_reply
+from tbh.messages.controls import OperatorRequest
+from tbh.messages.orders import OrderStatus
 from tbh.ports import Controls, SyncResult
 
 
@@ -56,6 +58,20 @@ class Beat(Renewed):
     controls_version: Whole
 
 
+class RequestRow(Reply):
+    """What an operator asked to be done once. ``outcome`` is a word of ``OrderStatus``."""
+
+    version: Whole
+    action: StrictStr
+    reason: StrictStr = ""
+    client_order_id: StrictStr | None = None
+    outcome: OrderStatus | None = None
+
+    def request(self) -> OperatorRequest:
+        """The same as the actors know it."""
+        return OperatorRequest(**self.model_dump())
+
+
 class ControlConfig(Reply):
     """What the operator asks for; ``flatten_version`` is null once that was acknowledged."""
 
@@ -63,6 +79,7 @@ class ControlConfig(Reply):
     killed: StrictBool = False
     observe_only: StrictBool = False
     flatten_version: Whole | None = None
+    requests: list[RequestRow] = Field(default_factory=list)
 
 
 class ControlsRow(Reply):
@@ -84,6 +101,7 @@ class ControlsRow(Reply):
             observe_only=asked.observe_only,
             subscription_active=self.subscription_status == "active",
             flatten_version=asked.flatten_version,
+            requests=tuple(each.request() for each in asked.requests),
         )
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from tbh.messages.base import Command, Fact, Value, message
-from tbh.messages.orders import Protection, Side
+from tbh.messages.orders import Fill, OrderStatus, Protection, Purpose, Side
 
 
 class SyncStatus(StrEnum):
@@ -57,11 +57,112 @@ class Trade(Value):
 
 @message
 class PositionChanged(Fact):
-    """The book's position after a fill; ``position`` is None when flat. ``seq`` is the account event that caused it."""
+    """The book's position after a fill; ``position`` is None when flat. ``seq`` is the account event that caused it.
+
+    ``adjustments`` counts the corrections that the book has taken besides. ``dust``: what is left is below what the
+    exchange takes, which is the end of the position.
+    """
 
     symbol: str
     position: Position | None
     seq: int
+    adjustments: int = 0
+    dust: bool = False
+
+    @property
+    def held(self) -> Position | None:
+        """The position, unless it is nothing that could be traded."""
+        return None if self.dust else self.position
+
+
+@message
+class Adjustment(Value):
+    """By how much an operator had the book corrected: ``qty`` is signed base, valued at ``price`` (quote), no fee.
+
+    It is nobody's trade and fills no order. ``seq`` is the last account event before it.
+    """
+
+    adjustment_id: str
+    symbol: str
+    qty: Decimal
+    price: Decimal
+    seq: int
+    at: datetime
+    reason: str
+
+
+@message
+class AdoptPosition(Command):
+    """Make the book follow the exchange, once for each ``request_id``, as soon as two snapshots agree on it."""
+
+    request_id: str
+    reason: str
+
+
+@message
+class RecordAdjustment(Command):
+    """Write the correction to the disk before anybody counts with it."""
+
+    adjustment: Adjustment
+
+
+@message
+class Adjusted(Fact):
+    """The correction is on the disk: every book takes it, once by its id."""
+
+    adjustment: Adjustment
+
+
+class Origin(StrEnum):
+    """Who made a trade on the account that no order of this bot explains."""
+
+    EXCHANGE = "exchange"
+    MANUAL = "manual"
+
+
+@message
+class ExternalTrade(Fact):
+    """The account has traded without this bot: a liquidation, or somebody's own order."""
+
+    fill: Fill
+    origin: Origin
+
+
+@message
+class Finding(Value):
+    """One thing that a comparison of memory and exchange has shown; ``kind`` is a word of ``domain/reconcile.py``."""
+
+    kind: str
+    subject: str
+    detail: str
+
+
+@message
+class Recovered(Fact):
+    """What a start has found, once orders and fills are those of the exchange. ``start`` names the start."""
+
+    start: str
+    findings: tuple[Finding, ...]
+    at: datetime
+
+
+@message
+class StrayEnded(Fact):
+    """An order of this bot's, which was never journaled and traded nothing, has ended at the exchange."""
+
+    client_order_id: str
+    exchange_order_id: str | None
+    symbol: str
+    purpose: Purpose
+    status: OrderStatus
+
+
+@message
+class AccountDoubted(Fact):
+    """Why the account is not what orders and fills explain, so that no entry may be made; empty: no doubt is left."""
+
+    causes: tuple[str, ...]
+    at: datetime
 
 
 @message

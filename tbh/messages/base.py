@@ -16,9 +16,9 @@ The kernel adds the envelope (sequence, sender, receiver, cause), so a message c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 _T = TypeVar("_T", bound=type)
 
@@ -29,7 +29,31 @@ _frozen: Callable[[Any], Any] = dataclass(frozen=True, slots=True, kw_only=True)
 def message(cls: _T) -> _T:
     """Class decorator: a frozen, slotted, keyword-only dataclass."""
     made: _T = _frozen(cls)
+    if "__post_init__" not in vars(made):
+        made.__init__ = _quick_init(made)  # type: ignore[misc]
     return made
+
+
+def _quick_init(made: type) -> Callable[..., None]:
+    """The constructor that the dataclass has, but that it sets each slot by its own descriptor instead of looking up
+    ``object.__setattr__``, by name, for each: a quarter less, for what is made some ten times an order."""
+    given: dict[str, Any] = {}
+    arguments, body = [], []
+    for field in fields(made):
+        if not field.init or field.default_factory is not MISSING:
+            raise TypeError(f"{made.__name__}.{field.name}: a message's field is an argument, its default a value")
+        given[f"_set_{field.name}"] = getattr(made, field.name).__set__
+        body.append(f" _set_{field.name}(self, {field.name})")
+        if field.default is MISSING:
+            arguments.append(field.name)
+        else:
+            given[f"_else_{field.name}"] = field.default
+            arguments.append(f"{field.name}=_else_{field.name}")
+    after_self = f", *, {', '.join(arguments)}" if arguments else ""
+    exec(f"def __init__(self{after_self}):\n" + "\n".join(body or [" pass"]), given)  # noqa: S102  # from field names
+    init: Callable[..., None] = given["__init__"]
+    init.__qualname__ = f"{made.__qualname__}.__init__"
+    return init
 
 
 @message
@@ -39,7 +63,10 @@ class Value:
 
 @message
 class Message:
-    """Anything that may stand in a mailbox."""
+    """Anything that may stand in a mailbox. ``unhurried``: nobody acts on it before something else comes, so its
+    receivers need not be woken at once."""
+
+    unhurried: ClassVar[bool] = False
 
 
 @message

@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
-from tbh.messages.base import Fact, message
+from tbh.messages.base import Command, Fact, Value, message
+from tbh.messages.orders import OrderStatus
+
+
+@message
+class OperatorRequest(Value):
+    """Something to be done once: ``adopt`` the exchange's position, or ``resolve`` the order ``client_order_id`` as
+    ``outcome``. ``version`` is that of the controls which asked for it."""
+
+    version: int
+    action: str
+    reason: str
+    client_order_id: str | None = None
+    outcome: OrderStatus | None = None
+
+    @property
+    def request_id(self) -> str:
+        return f"{self.action}:{self.version}"
+
+
+@message
+class Controls(Value):
+    """What the operator wants of the bot, as the database has it. ``requests`` are those that nobody has acknowledged,
+    in the order of their versions."""
+
+    version: int
+    paused: bool = False
+    killed: bool = False
+    observe_only: bool = False
+    subscription_active: bool = True
+    flatten_version: int | None = None
+    requests: tuple[OperatorRequest, ...] = ()
 
 
 @message
@@ -63,3 +94,21 @@ class HeartbeatSent(Fact):
 
     beat: int
     latency_ms: float
+
+
+@message
+class ResolveOrder(Command):
+    """An operator knows how an order ended of which the exchange says nothing more: believe that, once."""
+
+    request_id: str
+    client_order_id: str
+    outcome: OrderStatus
+    reason: str
+
+
+@message
+class RequestDone(Fact):
+    """An operator's request is carried out, or was found to need nothing; ``outcome`` says which, in words."""
+
+    request_id: str
+    outcome: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar
 
 from tbh.messages.base import Command, Fact, Value, message
 
@@ -64,6 +65,7 @@ class Bar(Fact):
 class MarketMoved(Fact):
     """The market reached a phase of the bar that opened at ``bar_open``; the account may have changed."""
 
+    unhurried: ClassVar[bool] = True  # in a live market the account is polled, and orders follow from bars
     symbol: str
     bar_open: datetime
     phase: Phase

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar, Final
 
 from tbh.messages.base import Command, Fact, Value, message
+
+NOT_SENT: Final = "not sent: "
+"""How the reason of an ``OrderRejected`` begins where we lacked the evidence to send: the exchange refused nothing."""
 
 
 class Side(StrEnum):
@@ -194,6 +198,7 @@ class QueryOrder(Command):
 class OrderSubmitted(Fact):
     """The request is about to leave; from here on silence means UNKNOWN."""
 
+    unhurried: ClassVar[bool] = True  # the request itself is what must not wait
     client_order_id: str
 
 

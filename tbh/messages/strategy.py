@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar
 
 from tbh.messages.base import Command, Fact, Value, message
 from tbh.messages.orders import Protection, Purpose, Side
@@ -68,6 +69,7 @@ class RecordDecision(Command):
 
 @message
 class DecisionRecorded(Fact):
+    unhurried: ClassVar[bool] = True  # the journal has it, and no order waits for that
     decision_id: str
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import inspect
 import random
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -129,8 +129,14 @@ def receive(handler: _F) -> _F:
     return handler
 
 
-def receivers(cls: type[Actor]) -> dict[type[Message], str]:
+_RECEIVERS: dict[type[Actor], Mapping[type[Message], str]] = {}
+
+
+def receivers(cls: type[Actor]) -> Mapping[type[Message], str]:
     """Message type -> name of the method that handles it. ``WiringError`` on a bad or doubled handler."""
+    known = _RECEIVERS.get(cls)
+    if known is not None:
+        return known
     found: dict[type[Message], str] = {}
     for name, member in inspect.getmembers(cls, inspect.isfunction):
         if not getattr(member, _MARK, False):
@@ -143,4 +149,5 @@ def receivers(cls: type[Actor]) -> dict[type[Message], str]:
         if types[0] in found:
             raise WiringError(f"{cls.__name__}: {types[0].__name__} has two handlers, {found[types[0]]} and {name}")
         found[types[0]] = name
+    _RECEIVERS[cls] = found
     return found

@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from tbh.runtime.cell import Cell
 from tbh.runtime.mailbox import Envelope, MailboxFull
+
+Tokens = queue.SimpleQueue[bool]
+
+MAY_WAIT_S = 0.002
+"""How long what is sent to a background actor, or is ``unhurried``, waits for more. An order passes from its decision
+to the wire in less, and half a dozen actors that woke up for one fact would have the interpreter in turn meanwhile."""
+
+
+class Doorbell:
+    """Hands out tokens a little later, many at once: for what can wait, so that the readers which it wakes do not take
+    the interpreter from those that have no time. ``call_later`` calls what it is given, in a thread of its own."""
+
+    def __init__(self, call_later: Callable[[Callable[[], None]], object]) -> None:
+        self._call_later = call_later
+        self._owing: deque[Inbox] = deque()
+        self._armed = False
+
+    def ring_for(self, inbox: Inbox) -> None:
+        """From any thread. Whoever finds it armed has come before the bell looks who there is."""
+        self._owing.append(inbox)
+        if not self._armed:
+            self._armed = True
+            self._call_later(self._ring)
+
+    def _ring(self) -> None:
+        self._armed = False
+        while self._owing:
+            self._owing.popleft().release()
 
 
 class Inbox:
@@ -14,7 +44,8 @@ class Inbox:
 
     Tokens come from a C queue, which is the fastest hand-off between threads there is here; the mailbox itself decides
     which message a token buys. A token taken while the mailbox is suspended is owed and given back. An heir's inbox
-    (``before``) shares tokens and mailbox with the one it follows.
+    (``before``) shares tokens and mailbox with the one it follows. With a ``doorbell``, the token of what may wait is
+    held until that rings, or something comes that may not: messages keep their order, and the reader is woken once.
 
     ``overflowed`` is told of a message that found no room, in the sender's thread; ``came_to_rest`` that nothing is
     left, in the reader's.
@@ -26,17 +57,21 @@ class Inbox:
         overflowed: Callable[[Cell, Envelope], None],
         came_to_rest: Callable[[], None],
         before: Inbox | None = None,
+        doorbell: Doorbell | None = None,
     ) -> None:
         self.cell = cell
         self.closed = False
         self._overflowed = overflowed
         self._came_to_rest = came_to_rest
         self._mailbox = cell.mailbox
-        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue() if before is None else before._tokens
+        self._doorbell = doorbell
+        self._background = cell.spec.background
+        self._held: deque[bool] = deque() if before is None else before._held
+        self._tokens: Tokens = queue.SimpleQueue() if before is None else before._tokens
         self._owed: int = 0 if before is None else before._owed
 
-    def deliver(self, envelope: Envelope) -> None:
-        """From any thread. A stopped actor takes nothing more."""
+    def deliver(self, envelope: Envelope, *, may_wait: bool = False) -> None:
+        """From any thread. A stopped actor takes nothing more. What a background actor is told may always wait."""
         if self.closed:
             return
         try:
@@ -44,8 +79,21 @@ class Inbox:
         except MailboxFull:
             self._overflowed(self.cell, envelope)
             return
-        if added:
-            self._tokens.put(True)
+        if not added:
+            return
+        if (may_wait or self._background) and self._doorbell is not None:
+            self._held.append(True)
+            self._doorbell.ring_for(self)
+            return
+        if self._held:
+            self.release()
+        self._tokens.put(True)
+
+    def release(self) -> None:
+        """Put out the tokens that were held. From any thread."""
+        while self._held:
+            with suppress(IndexError):  # another thread was faster
+                self._tokens.put(self._held.popleft())
 
     def deliver_urgent(self, envelope: Envelope) -> None:
         """The same, ahead of everything that is not urgent."""

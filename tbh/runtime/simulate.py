@@ -1,5 +1,5 @@
-"""The simulator host: the whole tree on one thread, in virtual time, repeatable from a seed. The only file that
-knows greenlet.
+"""The simulator host: whole trees on one thread, in virtual time, repeatable from a seed. The only file that knows
+greenlet.
 
 A heap holds what is due: deliveries, timers, arrivals and replies of port calls. Its key is (virtual nanoseconds,
 seeded tie-break), so messages of different pairs overtake each other as the seed has it, while one sender's messages
@@ -12,40 +12,186 @@ back to the parked one. So a message that touches no port costs no switch at all
 
 Death unwinds whatever is parked with GreenletExit, during which no port can be reached: a real process dies without
 running its ``finally`` blocks, and what these do to the actor's own memory is seen by nobody.
+
+A ``Hub`` may carry several trees, each a process of its own that lives, stands still and dies by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from heapq import heappop
 from typing import Any
 
 import greenlet
 
 from tbh.messages.base import Message
-from tbh.messages.system import Resume, Stop
 from tbh.runtime.actor import Log
-from tbh.runtime.cell import CellState
 from tbh.runtime.host import Intercept
 from tbh.runtime.mailbox import Envelope
 from tbh.runtime.standin import StandIn
 from tbh.runtime.supervise import ChildSpec
-from tbh.runtime.timeline import NS, TIE_BITS
-from tbh.runtime.virtual import Sim, VirtualTree
+from tbh.runtime.timeline import NS, TIE_BITS, Process, Timeline
+from tbh.runtime.virtual import VirtualTree
+from tbh.runtime.wiring import Routes
 
 PortFault = Callable[[str, str, str], BaseException | None]
 """(stage, port, method) -> what to raise in the caller, or None. Stage ``request``: the effect never happens;
 ``reply``: it has happened and only the answer is lost."""
+
+Answer = Callable[[Any, BaseException | None], None]
+"""Ends a wait with a value, or with what is raised in the waiting actor. The first answer counts."""
 
 
 class ProcessDied(Exception):
     """The simulated process was killed; what only it knew is gone."""
 
 
+class _Killed(BaseException):
+    """The process whose code runs has just died; what it was doing ends here."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    owner: Process | None
+    caller: greenlet.greenlet
+    answered: bool = False
+
+
+class Hub:
+    """Runs one timeline: the trees on it, and acts of the composer's own (``time.after``)."""
+
+    def __init__(self, seed: int | str) -> None:
+        self.time = Timeline(seed)
+        self.watch: Callable[[], None] | None = None
+        self._done: Callable[[], bool] | None = None
+        self._until_ns = 0
+        self._hub: greenlet.greenlet | None = None
+        self._running = False
+        self._interrupted = False
+        self._parked: dict[greenlet.greenlet, Process | None] = {}
+        self._resuming: tuple[greenlet.greenlet, tuple[Any, BaseException | None]] | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the caller is part of the simulation, and can be suspended."""
+        return self._running and greenlet.getcurrent() is not self._hub
+
+    def run_to(self, until_ns: int, done: Callable[[], bool] | None = None) -> None:
+        """Process events until ``until_ns``, until ``done()`` (asked after each), until nothing is due, or until
+        ``interrupt``."""
+        if self._running:
+            raise RuntimeError("the simulator is running already")
+        self._done = done
+        self._until_ns = until_ns
+        self._hub = greenlet.getcurrent()
+        self._running, self._interrupted = True, False
+        try:
+            self._run_greenlets()
+        finally:
+            self._running = False
+
+    def _run_greenlets(self) -> None:
+        runner: greenlet.greenlet | None = greenlet.greenlet(self._loop)
+        value: Any = None
+        while runner is not None:
+            finished = runner.switch(value) if value is not None else runner.switch()
+            if self._resuming is not None:
+                (runner, value), self._resuming = self._resuming, None
+            elif not runner.dead:
+                runner, value = greenlet.greenlet(self._loop), None
+            else:
+                assert finished == "done"
+                return
+
+    def _loop(self) -> str:
+        time, pop = self.time, heappop
+        heap = time.heap
+        while heap:
+            if heap[0][0] >> TIE_BITS > self._until_ns:
+                time.now_ns = self._until_ns
+                break
+            key, _, target, payload = pop(heap)
+            time.now_ns = key >> TIE_BITS
+            try:
+                if type(payload) is Envelope:
+                    target.tree.deliver(target, payload)
+                else:
+                    time.acting = None
+                    target(*payload)
+                    if self._resuming is not None:
+                        return "handed over"
+            except _Killed:
+                pass  # the process has died in the middle of its work, the world goes on
+            if self.watch is not None:
+                self.watch()
+            if self._interrupted or (self._done is not None and self._done()):
+                break
+        return "done"
+
+    def interrupt(self) -> None:
+        """Let ``run_to`` return after this event."""
+        self._interrupted = True
+
+    def wait(self, owner: Process | None, begin: Callable[[Answer], None]) -> Any:
+        """Suspend the caller, which belongs to the process ``owner``, until ``begin``'s argument is called."""
+        if owner is not None and owner.dead:
+            raise greenlet.GreenletExit
+        current = greenlet.getcurrent()
+        assert self._hub is not None
+        self._parked[current] = owner
+        begin(partial(self._answer, _Waiting(owner, current)))
+        value, fault = self._hub.switch()
+        del self._parked[current]
+        self.time.acting = owner
+        if fault is not None:
+            raise fault
+        return value
+
+    def sleep(self, owner: Process | None, seconds: float) -> None:
+        """Suspend the caller for so much virtual time."""
+        self.wait(owner, lambda answer: self.time.after(int(seconds * NS), answer, None, None))
+
+    def _answer(self, waiting: _Waiting, value: Any, fault: BaseException | None) -> None:
+        if not waiting.answered:
+            waiting.answered = True
+            self.time.exactly(0, self._resume, waiting, value, fault)
+
+    def _resume(self, waiting: _Waiting, value: Any, fault: BaseException | None) -> None:
+        owner = waiting.owner
+        if owner is None or not owner.misses(self._resume, waiting, value, fault):
+            self._resuming = (waiting.caller, (value, fault))
+
+    def kill(self, process: Process) -> None:
+        """End the process at this instant. Called by its own code (a fault at a delivery), it does not return."""
+        process.end()
+        if self.inside and self.time.acting is process:
+            raise _Killed
+
+    def unwind_all(self) -> None:
+        """The same for everybody: the simulation is over."""
+        self.time.heap.clear()
+        for process in dict.fromkeys(self._parked.values()):
+            if process is not None:
+                process.end()
+            self.unwind(process)
+
+    def unwind(self, owner: Process | None) -> None:
+        """Let go of the calls under way of a process that has ended: a parked greenlet is never collected by itself."""
+        current = greenlet.getcurrent()
+        for parked in [parked for parked, whose in self._parked.items() if whose is owner and parked is not current]:
+            del self._parked[parked]
+            parked.parent = current
+            parked.throw(greenlet.GreenletExit)
+
+
 class Simulator(VirtualTree):
     """Runs a tree in virtual time. The arguments are the thread host's; ``port_fault`` injects failures of calls,
-    ``trace`` sees each delivery (virtual ns, envelope), and ``deep`` has ``digest`` cover the payloads too.
+    ``trace`` sees each delivery (virtual ns, envelope), and ``deep`` has ``digest`` cover the payloads too. On a
+    ``hub`` it is the tree of one ``process`` of several, and the hub's owner runs them and is told by ``on_escalated``;
+    ``routes`` are those of a wiring that has been proven.
 
     ``digest`` hashes every delivery: two runs of one seed are the same run if and only if it is equal.
     """
@@ -63,7 +209,13 @@ class Simulator(VirtualTree):
         port_fault: PortFault | None = None,
         deep: bool = False,
         trace: Callable[[int, Envelope], None] | None = None,
+        hub: Hub | None = None,
+        process: Process | None = None,
+        on_escalated: Callable[[], None] | None = None,
+        routes: Routes | None = None,
+        heard: Mapping[type[Message], Callable[[Any], None]] | None = None,
     ) -> None:
+        self.hub = Hub(seed) if hub is None else hub
         super().__init__(
             specs,
             now=now,
@@ -74,16 +226,15 @@ class Simulator(VirtualTree):
             intercept=intercept,
             deep=deep,
             trace=trace,
+            timeline=self.hub.time,
+            process=process,
+            routes=routes,
+            heard=heard,
         )
         self._port_fault = port_fault
-        self._dead = False
-        self._done: Callable[[], bool] | None = None
-        self._until_ns = 0
-        self._escalated_before: tuple[str, str, int] | None = None
-        self._hub: greenlet.greenlet | None = None
-        self._running = False
-        self._parked: set[greenlet.greenlet] = set()
-        self._resuming: tuple[greenlet.greenlet, tuple[Any, BaseException | None]] | None = None
+        self._on_escalated = self.hub.interrupt if on_escalated is None else on_escalated
+        if hub is None:
+            self.hub.watch = self._watch
 
     # ------------------------------------------------------------ driving
 
@@ -93,79 +244,34 @@ class Simulator(VirtualTree):
         self._run_to(self._time.now_ns + int(for_s * NS), done)
 
     def _run_to(self, until_ns: int, done: Callable[[], bool] | None) -> None:
-        if self._running:
-            raise RuntimeError("the simulator is running already")
-        self._done = done
-        self._until_ns = until_ns
-        self._escalated_before = self.escalation
-        self._hub = greenlet.getcurrent()
-        self._running = True
-        try:
-            if not self._dead:
-                self._run_greenlets()
-        finally:
-            self._running = False
-        if self._dead:
+        if not self.process.dead:
+            self.hub.run_to(until_ns, done)
+        if self.process.dead:
             self.close()
             raise ProcessDied
 
-    def _run_greenlets(self) -> None:
-        runner: greenlet.greenlet | None = greenlet.greenlet(self._loop)
-        value: Any = None
-        while runner is not None:
-            finished = runner.switch(value) if value is not None else runner.switch()
-            if self._dead:
-                return
-            if self._resuming is not None:
-                (runner, value), self._resuming = self._resuming, None
-            elif not runner.dead:
-                self._parked.add(runner)
-                runner, value = greenlet.greenlet(self._loop), None
-            else:
-                assert finished == "done"
-                return
+    def _watch(self) -> None:
+        if self._pending == 0 and self.on_settled is not None:
+            self._look(self.on_settled)
+
+    def escalate(self, actor: str, reason: str, exit_code: int) -> None:
+        first = self.escalation is None
+        super().escalate(actor, reason, exit_code)
+        if first:
+            self._on_escalated()
 
     def die(self) -> None:
         """Kill the process at this instant: nothing more runs, nothing is flushed. Called by what runs inside the
-        simulation (a fault, an effect), it does not return."""
-        self._dead = True
-        self._time.heap.clear()
-        self._resuming = None
-        if self._running and greenlet.getcurrent() is not self._hub:
-            raise greenlet.GreenletExit
+        simulation as a part of this process (a fault, an effect), it does not return."""
+        self.hub.interrupt()
+        self.hub.kill(self.process)
 
     def close(self) -> None:
-        """Unwind the calls under way and drop what is due. To be called when a simulation is given up: a parked
-        greenlet is never collected by itself."""
-        dead, self._dead = self._dead, True
+        """Unwind the calls under way and drop what is due. To be called when a simulation is given up."""
+        dead, self.process.dead = self.process.dead, True
         self._time.heap.clear()
-        for parked in list(self._parked):
-            parked.throw(greenlet.GreenletExit)
-        self._parked.clear()
-        self._dead = dead
-
-    def _loop(self) -> str:
-        time, pop = self._time, heappop
-        heap = time.heap
-        while heap and not self._dead:
-            if heap[0][0] >> TIE_BITS > self._until_ns:
-                time.now_ns = self._until_ns
-                break
-            key, _, target, payload = pop(heap)
-            time.now_ns = key >> TIE_BITS
-            if type(payload) is Envelope:
-                if target.awaited:
-                    self._pending -= 1
-                self._arrive(target, payload)
-            else:
-                target(*payload)
-                if self._resuming is not None:
-                    return "handed over"
-            if self._pending == 0 and self.on_settled is not None:
-                self._look(self.on_settled)
-            if self.escalation is not self._escalated_before or (self._done is not None and self._done()):
-                break
-        return "done"
+        self.hub.unwind(self.process)
+        self.process.dead = dead
 
     # ------------------------------------------------------------ ports
 
@@ -176,22 +282,21 @@ class Simulator(VirtualTree):
     def call(self, name: str, method: str, act: Callable[[], Any]) -> Any:
         """One call through a port; from outside a run it is made directly."""
         self.check_alive()
-        current = greenlet.getcurrent()
-        if not self._running or self._hub is None or current is self._hub:
+        if not self.hub.inside:
             return act()
-        self._time.after_port(self._effect, current, name, method, act)
-        value, fault = self._hub.switch()
-        self._parked.discard(current)
-        if fault is not None:
-            raise fault
-        return value
+        return self.hub.wait(
+            self.process, lambda answer: self._time.after_port(self._effect, answer, name, method, act)
+        )
 
     def check_alive(self) -> None:
         """Keeps what is being unwound from reaching a port. ``ProcessDied`` when asked from outside."""
-        if self._dead:
+        if self.process.dead:
             raise greenlet.GreenletExit if greenlet.getcurrent().parent is not None else ProcessDied
 
-    def _effect(self, caller: greenlet.greenlet, name: str, method: str, act: Callable[[], Any]) -> None:
+    def _effect(self, answer: Answer, name: str, method: str, act: Callable[[], Any]) -> None:
+        if self.process.misses(self._effect, answer, name, method, act):
+            return
+        self._time.acting = self.process
         self._hash.add_effect(self._time.now_ns, f"{name}.{method}")
         value: Any = None
         fault = self._port_fault("request", name, method) if self._port_fault is not None else None
@@ -202,37 +307,4 @@ class Simulator(VirtualTree):
                 fault = raised
             lost = self._port_fault("reply", name, method) if self._port_fault is not None else None
             fault = lost or fault
-        self._time.after_port(self._reply, caller, value, fault)
-
-    def _reply(self, caller: greenlet.greenlet, value: Any, fault: BaseException | None) -> None:
-        self._resuming = (caller, (value, fault))
-
-    def stop(self) -> list[str]:
-        """Stop every child in reverse start order, in virtual time, each after what it has and what is on its way to
-        it; the names of those that did not end within their deadlines. The simulation is over then."""
-        for sim in reversed(self._sims.values()):
-            self._stop_one(sim)
-        left = [sim.cell.name for sim in reversed(self._sims.values()) if sim.cell.state is not CellState.STOPPED]
-        self.close()
-        return left
-
-    def _stop_one(self, sim: Sim) -> None:
-        cell = sim.cell
-        until_ns = self._time.now_ns + int(cell.spec.stop_deadline_s * NS)
-
-        def drained() -> bool:
-            return (
-                cell.at_rest
-                and cell.state not in (CellState.NEW, CellState.BACKING_OFF)
-                and not any(entry[2] is sim for entry in self._time.heap)
-            )
-
-        self.tell(cell.name, Resume(incarnation=cell.incarnation + 1))  # a back-off may be longer than the deadline
-        self._run_until(drained, until_ns)
-        self.tell(cell.name, Stop())
-        self._run_until(lambda: cell.state is CellState.STOPPED, max(until_ns, self._time.now_ns + NS // 20))
-
-    def _run_until(self, done: Callable[[], bool], until_ns: int) -> None:
-        """Unlike ``run``, through escalations."""
-        while self._time.heap and self._time.now_ns < until_ns and not done():
-            self._run_to(until_ns, done)
+        self._time.after_port(answer, value, fault)

@@ -27,7 +27,7 @@ from tbh.runtime.cell import Cell, CellState, describe
 from tbh.runtime.clock import process_clock
 from tbh.runtime.host import Intercept
 from tbh.runtime.hosting import TreeHost
-from tbh.runtime.inbox import Inbox
+from tbh.runtime.inbox import MAY_WAIT_S, Doorbell, Inbox
 from tbh.runtime.mailbox import Envelope
 from tbh.runtime.progress import Progress
 from tbh.runtime.settle import Settling
@@ -47,7 +47,7 @@ class _PykkaInbox(Inbox):
     """What pykka's loop reads, and where pykka's own ``stop`` arrives (from its registry)."""
 
     def __init__(self, cell: Cell, host: ThreadHost, before: _PykkaInbox | None = None) -> None:
-        super().__init__(cell, host.overflowed, host.came_to_rest, before)
+        super().__init__(cell, host.overflowed, host.came_to_rest, before, host.doorbell)
         self._waiting_for_end: list[pykka.Future[Any]] = []
         self._out: PykkaEnvelope[Any] = PykkaEnvelope(None)  # reused: the one reader is done with it at the next get
 
@@ -173,6 +173,7 @@ class ThreadHost(TreeHost):
         self._stopping = False
         self._switch_interval_s = sys.getswitchinterval()
         self._wheel = TimerWheel(self._failed("timers"))
+        self.doorbell = Doorbell(lambda ring: self._wheel.call_after(MAY_WAIT_S, ring))
         self._children = {spec.name: _Child(Cell(spec, self), self) for spec in self.specs}
         self._awaited = tuple(child for child in self._children.values() if not child.cell.spec.background)
         self._routes: dict[type[Message], tuple[_Child, ...]] = {}
@@ -254,7 +255,8 @@ class ThreadHost(TreeHost):
             return
         for child in takers:
             self._settling.last_seq = seq = next(self._seq)
-            child.inbox.deliver(Envelope(seq, sender, child.name, cause, message))
+            may_wait = message.unhurried and self.on_settled is None  # or a replay would wait, too
+            child.inbox.deliver(Envelope(seq, sender, child.name, cause, message), may_wait=may_wait)
 
     def _deliver(self, child: _Child, sender: str, message: Message, incarnation: int = -1) -> None:
         self._settling.last_seq = seq = next(self._seq)

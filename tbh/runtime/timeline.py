@@ -23,12 +23,14 @@ number keeps two entries from being compared further: a delivery's is its seq, a
 
 
 class Timeline:
-    """A heap of deliveries and acts. ``now_ns`` is moved by whoever pops it."""
+    """A heap of deliveries and acts. ``now_ns`` is moved by whoever pops it; ``acting`` is the process whose code runs,
+    None for the world's own."""
 
-    __slots__ = ("_acts", "_bits", "heap", "now_ns")
+    __slots__ = ("_acts", "_bits", "acting", "heap", "now_ns")
 
     def __init__(self, seed: int | str) -> None:
         self.now_ns = 0
+        self.acting: Process | None = None
         self.heap: list[Entry] = []
         self._bits = random.Random(f"{seed}/order").getrandbits
         self._acts = 0
@@ -50,6 +52,49 @@ class Timeline:
         key = ((self.now_ns + delay_ns) << TIE_BITS) | self._bits(TIE_BITS)
         heapq.heappush(self.heap, (key, self._acts, act, args))
 
+    def exactly(self, delay_ns: int, act: Callable[..., Any], *args: Any) -> None:
+        """The same, but before whatever else is due at that instant."""
+        self._acts -= 1
+        heapq.heappush(self.heap, ((self.now_ns + delay_ns) << TIE_BITS, self._acts, act, args))
+
     def after_port(self, act: Callable[..., Any], *args: Any) -> None:
         """One way of a port call: 50 µs to 1.1 ms."""
         self.after(_PORT_MIN_NS + self._bits(_PORT_BITS), act, *args)
+
+
+class Process:
+    """One simulated process on a timeline: it takes part, stands still (as after SIGSTOP), or is dead. ``out`` is true
+    in the last two."""
+
+    __slots__ = ("_late", "_time", "dead", "name", "out")
+
+    def __init__(self, time: Timeline, name: str = "") -> None:
+        self.name = name
+        self.dead = False
+        self.out = False
+        self._time = time
+        self._late: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def end(self) -> None:
+        """It takes nothing any more."""
+        self.dead = self.out = True
+        self._late.clear()
+
+    def stand_still(self) -> None:
+        """Stop where it is: whatever comes to it waits, while the world and its clocks go on."""
+        self.out = True
+
+    def go_on(self) -> None:
+        """The end of ``stand_still``: what has come is taken now, in its order. A dead one stays dead."""
+        if self.dead:
+            return
+        self.out = False
+        late, self._late = self._late, []
+        for number, (act, args) in enumerate(late):
+            self._time.exactly(number, act, *args)
+
+    def misses(self, act: Callable[..., Any], *args: Any) -> bool:
+        """Whether it does not take part in ``act`` now; when it stands still, it will as soon as it goes on."""
+        if self.out and not self.dead:
+            self._late.append((act, args))
+        return self.out

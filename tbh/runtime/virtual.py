@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tbh.messages.base import Message
-from tbh.messages.system import Urgent
+from tbh.messages.system import Resume, Stop, Urgent
 from tbh.runtime.actor import Log
-from tbh.runtime.cell import Cell
+from tbh.runtime.cell import Cell, CellState
 from tbh.runtime.deliveries import DeliveryHash
 from tbh.runtime.host import Intercept
 from tbh.runtime.hosting import TreeHost
 from tbh.runtime.mailbox import Envelope, MailboxFull
 from tbh.runtime.supervise import ChildSpec
-from tbh.runtime.timeline import NS, Timeline
+from tbh.runtime.timeline import NS, Process, Timeline
+from tbh.runtime.wiring import Routes
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,17 +24,22 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 class Sim:
     """A cell in the simulator: ``ident`` is its number in the hash, ``last_key`` orders each sender's messages."""
 
-    __slots__ = ("awaited", "cell", "ident", "last_key")
+    __slots__ = ("awaited", "cell", "ident", "last_key", "tree")
 
-    def __init__(self, cell: Cell, ident: int) -> None:
+    def __init__(self, cell: Cell, ident: int, tree: VirtualTree) -> None:
         self.cell = cell
+        self.tree = tree
         self.ident = ident
         self.awaited = not cell.spec.background
         self.last_key: dict[str, int] = {}
 
 
 class VirtualTree(TreeHost):
-    """The part of the simulator that needs no greenlets. ``messages`` counts the deliveries."""
+    """The part of the simulator that needs no greenlets. ``messages`` counts the deliveries.
+
+    Several trees, each of a process of its own, may share a timeline. ``heard`` is told of each message of the types
+    that it maps, as it is sent.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,10 @@ class VirtualTree(TreeHost):
         intercept: Intercept | None,
         deep: bool,
         trace: Callable[[int, Envelope], None] | None,
+        timeline: Timeline,
+        process: Process | None,
+        routes: Routes | None,
+        heard: Mapping[type[Message], Callable[[Message], None]] | None,
     ) -> None:
         super().__init__(
             specs,
@@ -59,22 +69,26 @@ class VirtualTree(TreeHost):
         )
         self.messages = 0
         self._trace = trace
-        self._time = Timeline(seed)
+        self._time = timeline
+        self._heard = heard or {}
+        self.process = Process(timeline) if process is None else process
         self._seq = 0
         self._pending = 0
         self._settled_at = -1
         self._hash = DeliveryHash(deep)
-        self._sims = {spec.name: Sim(Cell(spec, self), i) for i, spec in enumerate(self.specs)}
+        self._sims = {spec.name: Sim(Cell(spec, self), i, self) for i, spec in enumerate(self.specs)}
         self._awaited = tuple(sim for sim in self._sims.values() if sim.awaited)
-        self._routes = {kind: tuple(self._sims[name] for name in names) for kind, names in self.prove_wiring().items()}
+        proven = self.prove_wiring() if routes is None else routes
+        self._routes = {kind: tuple(self._sims[name] for name in names) for kind, names in proven.items()}
 
     def start(self) -> None:
         """Schedule the start of the children; they start when ``run`` does, each when the one before has started."""
         self._time.after(0, self._start_cells, list(self._sims.values()))
 
     def _start_cells(self, sims: list[Sim]) -> None:
-        if not sims:
+        if not sims or self.process.misses(self._start_cells, sims):
             return
+        self._time.acting = self.process
         cell = sims[0].cell
         cell.busy = True
         cell.start()
@@ -82,7 +96,16 @@ class VirtualTree(TreeHost):
         self._pump(sims[0])
         self._time.after(1_000, self._start_cells, sims[1:])
 
+    def deliver(self, sim: Sim, envelope: Envelope) -> None:
+        """An envelope is due."""
+        if self.process.out and self.process.misses(self.deliver, sim, envelope):
+            return
+        if sim.awaited:
+            self._pending -= 1
+        self._arrive(sim, envelope)
+
     def _arrive(self, sim: Sim, envelope: Envelope) -> None:
+        self._time.acting = self.process
         self._hash.add(self._time.now_ns, sim.ident, envelope)
         if self._trace is not None:
             self._trace(self._time.now_ns, envelope)
@@ -104,6 +127,9 @@ class VirtualTree(TreeHost):
             self._pump(sim)
 
     def _pump(self, sim: Sim) -> None:
+        if self.process.out and self.process.misses(self._pump, sim):
+            return
+        self._time.acting = self.process
         cell = sim.cell
         while not cell.busy and (envelope := cell.mailbox.take()) is not None:
             cell.busy = True
@@ -115,6 +141,43 @@ class VirtualTree(TreeHost):
             self._settled_at = self._seq
             on_settled()
 
+    def stop(self) -> list[str]:
+        """Stop every child in reverse start order, in virtual time, each after what it has and what is on its way to
+        it; the names of those that did not end within their deadlines. The simulation is over then."""
+        for sim in reversed(self._sims.values()):
+            self._stop_one(sim)
+        left = [sim.cell.name for sim in reversed(self._sims.values()) if sim.cell.state is not CellState.STOPPED]
+        self.close()
+        return left
+
+    def _stop_one(self, sim: Sim) -> None:
+        cell = sim.cell
+        until_ns = self._time.now_ns + int(cell.spec.stop_deadline_s * NS)
+
+        def drained() -> bool:
+            return (
+                cell.at_rest
+                and cell.state not in (CellState.NEW, CellState.BACKING_OFF)
+                and not any(entry[2] is sim for entry in self._time.heap)
+            )
+
+        self.tell(cell.name, Resume(incarnation=cell.incarnation + 1))  # a back-off may be longer than the deadline
+        self._run_until(drained, until_ns)
+        self.tell(cell.name, Stop())
+        self._run_until(lambda: cell.state is CellState.STOPPED, max(until_ns, self._time.now_ns + NS // 20))
+
+    def _run_until(self, done: Callable[[], bool], until_ns: int) -> None:
+        """Unlike ``run``, through escalations."""
+        while self._time.heap and self._time.now_ns < until_ns and not done():
+            self._run_to(until_ns, done)
+
+    def _run_to(self, until_ns: int, done: Callable[[], bool] | None) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Unwind the calls under way and drop what is due."""
+        raise NotImplementedError
+
     # ------------------------------------------------------------ what cells need
 
     def _virtual_now(self) -> datetime:
@@ -124,6 +187,9 @@ class VirtualTree(TreeHost):
         return self._time.now_ns / NS
 
     def route(self, sender: str, message: Message, cause: int) -> None:
+        hear = self._heard.get(type(message))
+        if hear is not None:
+            hear(message)
         takers = self._routes.get(type(message))
         if takers is None:
             self._unrouted(message)
@@ -154,7 +220,7 @@ class VirtualTree(TreeHost):
         return alive
 
     def _fire(self, sim: Sim, timer: Message, incarnation: int, alive: list[bool]) -> None:
-        if alive[0]:
+        if alive[0] and not self.process.misses(self._fire, sim, timer, incarnation, alive):
             self._seq = seq = self._seq + 1
             self._arrive(sim, Envelope(seq, sim.cell.name, sim.cell.name, 0, timer, incarnation))
 

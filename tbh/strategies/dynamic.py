@@ -129,22 +129,8 @@ class DynamicStrategy:
             purpose=purpose,
             layer=layer,
             sizing=self._sizing,
-            protection=self._protection(view.candle.close),
+            protection=protection_of(self.definition, view.candle.close),
             reason=self._reason(purpose.value, side),
-        )
-
-    def _protection(self, close: Decimal) -> Protection | None:
-        stops = self.definition.stops
-        if stops.stop_loss is None and stops.take_profit is None and stops.trailing is None:
-            return None
-        trailing = stops.trailing
-        return Protection(
-            stop_loss=stops.stop_loss,
-            take_profit=stops.take_profit,
-            trailing=None
-            if trailing is None
-            else Trailing(distance=trailing.distance, activate_at=trailing.activate_at),
-            basis_price=close if stops.basis == "signal_close" else None,
         )
 
     def _reason(self, purpose: str, side: Side) -> str:
@@ -158,3 +144,18 @@ class DynamicStrategy:
     def _nulls(self, column: str) -> int:
         computation = self._plan.get(column)
         return 0 if computation is None else computation.warmup
+
+
+def protection_of(definition: Definition, close: Decimal | None = None) -> Protection | None:
+    """What the definition guards a position with; None when it names no stop at all. ``close`` is the signal bar's, for
+    a definition that measures from it; without one it is measured from the fill."""
+    stops = definition.stops
+    if stops.stop_loss is None and stops.take_profit is None and stops.trailing is None:
+        return None
+    trailing = stops.trailing
+    return Protection(
+        stop_loss=stops.stop_loss,
+        take_profit=stops.take_profit,
+        trailing=None if trailing is None else Trailing(distance=trailing.distance, activate_at=trailing.activate_at),
+        basis_price=close if stops.basis == "signal_close" else None,
+    )

@@ -58,14 +58,16 @@ RESYNCED = AccountResynced(requester="order_manager", seq=0)
 class Desk:
     """An order manager with the answers of its neighbours at hand. It begins at the end of bar 0."""
 
-    def __init__(self, market: Market = MARKET, *, store: MemoryStore | None = None, ready: bool = True) -> None:
+    def __init__(
+        self, market: Market = MARKET, *, store: MemoryStore | None = None, ready: bool = True, **more: Any
+    ) -> None:
         self.market = market
         self.store = store or MemoryStore()
         self.seq = 0
         store_ = self.store
         self.probe = Probe(
             OrderManagerActor,
-            lambda ctx: OrderManagerActor(ctx, bot_id=BOT, market=market, store=store_, timeframe_s=60),
+            lambda ctx: OrderManagerActor(ctx, bot_id=BOT, market=market, store=store_, timeframe_s=60, **more),
             name="order_manager",
             start=EPOCH,
         )

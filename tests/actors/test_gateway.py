@@ -22,9 +22,10 @@ from tbh.messages.account import (
 )
 from tbh.messages.base import Message
 from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
-from tbh.messages.health import RequestFailed
+from tbh.messages.health import GateChanged, RequestFailed
 from tbh.messages.market import Market, MarketMoved, Phase
 from tbh.messages.orders import (
+    NOT_SENT,
     CancelOrder,
     CancelRefused,
     Fill,
@@ -48,6 +49,7 @@ from tbh.runtime.probe import EPOCH, Probe
 
 SYMBOL = "BTC/USDT"
 LEASE = LeaseRenewed(epoch=1, deadline_s=25.0, renewals=1)
+OPEN = GateChanged(reasons=(), exits_allowed=True)
 MOVED = MarketMoved(symbol=SYMBOL, bar_open=EPOCH, phase=Phase.OPEN, price=Decimal(100))
 FUTURES = Market(
     symbol=SYMBOL,
@@ -120,7 +122,7 @@ class Scripted:
     def market(self, symbol: str) -> Market:
         return self.rules
 
-    def place(self, order: Order, *, timeout_s: float) -> OrderReport:
+    def place(self, order: Order, *, timeout_s: float, deadline_s: float | None = None) -> OrderReport:
         answer: OrderReport = self._answer("place", order.client_order_id, report(order.client_order_id))
         return answer
 
@@ -160,7 +162,14 @@ class Scripted:
 
 
 class Gate:
-    def __init__(self, *, store: MemoryStore | None = None, lease: Message | None = LEASE, **more: Any) -> None:
+    def __init__(
+        self,
+        *,
+        store: MemoryStore | None = None,
+        lease: Message | None = LEASE,
+        gate: Message | None = OPEN,
+        **more: Any,
+    ) -> None:
         self.exchange = exchange = Scripted()
         kept = store or MemoryStore()
         self.probe = Probe(
@@ -168,6 +177,8 @@ class Gate:
         )
         if lease is not None:
             self.probe.tell(lease)
+        if gate is not None:
+            self.probe.tell(gate)
         self.probe.take()
 
     def tell(self, *messages: Message) -> list[Message]:
@@ -303,7 +314,24 @@ def test_what_waits_keeps_its_order_over_a_restart() -> None:
     gate.probe.restart()
     assert gate.exchange.sent("place") == []
     gate.tell(replace(LEASE, deadline_s=1e9))
+    assert gate.exchange.sent("place") == []
+    gate.tell(OPEN)
     assert [one for one in gate.exchange.calls if one[1] == "entry"] == [("place", "entry"), ("cancel", "entry")]
+
+
+def test_a_restarted_gateway_sends_no_entry_before_it_has_heard_the_operators_word() -> None:
+    killed = GateChanged(reasons=("killed",), exits_allowed=True)
+    gate = Gate(lease=replace(LEASE, deadline_s=1e9), gate=killed)
+    gate.probe.restart()
+    gate.tell(PlaceOrder(order=ENTRY), replace(LEASE, deadline_s=1e9))
+    assert gate.tell(killed) == [refused(ENTRY, "entries are closed: killed")]
+    assert gate.exchange.sent("place") == []
+
+
+def test_an_exit_waits_for_nobodys_word() -> None:
+    gate = Gate(lease=None, gate=None)
+    gate.tell(PlaceOrder(order=EXIT))
+    assert gate.exchange.sent("place") == ["exit"]
 
 
 def test_without_lease_and_reduce_only_an_exit_is_sent_up_to_what_is_held(gate: Gate) -> None:
@@ -319,6 +347,17 @@ def test_without_lease_and_reduce_only_an_exit_is_sent_up_to_what_is_held(gate: 
     gate.exchange.answers["position"] = Unknown("timeout")
     gate.tell(PlaceOrder(order=replace(EXIT, client_order_id="exit-3")))
     assert gate.exchange.sent("place") == ["exit-2"]
+
+
+@pytest.mark.parametrize("holding", [Decimal("0.5"), Unknown("timeout"), Defer("rate_limited", after_s=60)], ids=str)
+def test_an_exit_that_is_held_back_for_want_of_evidence_is_told_as_not_sent(gate: Gate, holding: object) -> None:
+    """The exchange has refused nothing: whoever counts refusals must be able to tell."""
+    gate.exchange.rules = replace(FUTURES, enforces_reduce_only=False)
+    gate.exchange.answers["position"] = holding
+    gate.tell(LeaseLapsed(epoch=1))
+    (answer,) = [one for one in gate.tell(PlaceOrder(order=EXIT)) if isinstance(one, OrderRejected)]
+    assert answer.reason.startswith(NOT_SENT)
+    assert gate.exchange.sent("place") == []
 
 
 # Evidence
@@ -354,6 +393,26 @@ def test_the_window_of_what_a_former_incarnation_sent_begins_with_this_one(gate:
     assert gate.tell(query)[-1] == OrderNotFound(client_order_id="exit", conclusive=False)
     gate.probe.advance(5.1)
     assert gate.tell(query)[-1] == OrderNotFound(client_order_id="exit", conclusive=True)
+
+
+@pytest.mark.parametrize("leap_s", [6, 3600])
+def test_a_leap_of_market_time_proves_no_absence(gate: Gate, leap_s: int) -> None:
+    """The first answer of the exchange moves it from the machine's clock to the exchange's."""
+    gate.exchange.window_s = 5
+    query = QueryOrder(client_order_id="of a former process", symbol=SYMBOL, signed_until=EPOCH - timedelta(hours=1))
+    gate.probe.set_now(EPOCH + timedelta(seconds=leap_s))
+    assert [one.conclusive for one in gate.tell(query) if isinstance(one, OrderNotFound)] == [False]
+    gate.probe.advance(5.1)
+    assert [one.conclusive for one in gate.tell(query) if isinstance(one, OrderNotFound)] == [True]
+
+
+def test_the_process_clock_alone_proves_no_absence_either(gate: Gate) -> None:
+    gate.exchange.window_s = 5
+    gate.exchange.answers["place"] = Unknown("timeout")
+    gate.tell(PlaceOrder(order=EXIT))
+    gate.probe.advance(3600, market=False)
+    answers = gate.tell(QueryOrder(client_order_id="exit", symbol=SYMBOL))
+    assert answers[-1] == OrderNotFound(client_order_id="exit", conclusive=False)
 
 
 def test_a_failed_query_is_no_denial(gate: Gate) -> None:

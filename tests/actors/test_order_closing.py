@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tbh.actors.order_closing import ATTEMPTS_MAX
+from tbh.actors.order_retries import ATTEMPTS_MAX
 from tbh.messages.health import Notice
 from tbh.messages.orders import (
     CancelOrder,

@@ -30,7 +30,7 @@ from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import Balance, Position, PositionChanged
 from tbh.messages.base import Message
 from tbh.messages.controls import LeaseRenewed
-from tbh.messages.health import Notice
+from tbh.messages.health import GateChanged, Notice
 from tbh.messages.market import Market, MarketMoved, Phase
 from tbh.messages.orders import (
     Approved,
@@ -139,7 +139,7 @@ class Venue:
     def market(self, symbol: str) -> Market:
         return self._market
 
-    def place(self, order: Order, *, timeout_s: float) -> OrderReport:
+    def place(self, order: Order, *, timeout_s: float, deadline_s: float | None = None) -> OrderReport:
         self.asked_to_place.append(order.client_order_id)
         report: OrderReport = self._call(lambda: self.accept(order), order)
         return report
@@ -223,6 +223,7 @@ class World:
 
     def lend(self) -> None:
         self.post("control_poller", LeaseRenewed(epoch=1, deadline_s=1e9, renewals=1))
+        self.post("risk", GateChanged(reasons=(), exits_allowed=True))
 
     def post(self, sender: str, message: Message) -> None:
         for name, probe in self.probes.items():

@@ -23,6 +23,7 @@ from tbh.messages.orders import (
     PlaceOrder,
     Purpose,
     QueryOrder,
+    Recorded,
     Side,
 )
 from tbh.messages.system import Restarted
@@ -153,11 +154,17 @@ def test_fills_before_their_order_is_known_make_it_ours(desk: Desk, an_entry: Or
     assert desk.take(PlaceOrder) == []
 
 
-def test_an_exit_whose_id_the_exchange_knows_already_goes_under_the_next(desk: Desk, an_entry: Order) -> None:
-    """What a forgotten order under that id was for, and how much, nobody here can say."""
+def test_an_exit_that_a_former_life_has_sent_is_not_sent_again_while_that_one_lives(
+    desk: Desk, an_entry: Order
+) -> None:
+    """What a forgotten order under that id was for, and how much, nobody here can say: it is the same decision's."""
     desk.enter()
     stray = ids.client_order_id(BOT, bar_open=EPOCH + MINUTE, strategy="s", purpose=Purpose.EXIT, layer=0, attempt=0)
     desk.found(replace(an_entry, client_order_id=stray), OrderStatus.ACCEPTED)
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    assert desk.open(Purpose.EXIT) == []
+    assert [one.client_order_id for one in desk.take(Recorded)] == [stray]
+    desk.found(replace(an_entry, client_order_id=stray), OrderStatus.CANCELED)
     desk.approve(Purpose.EXIT, Side.SELL, bar=1)
     assert desk.order(Purpose.EXIT).attempt == 1
 

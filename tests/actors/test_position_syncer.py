@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from tbh.actors.journaler import ACCOUNT_SEQ
-from tbh.actors.position_syncer import REPEAT_S, TRIES_MAX, PositionSyncerActor
+from tbh.actors.position_syncer import CONFIRM_AFTER_S, REPEAT_S, TRIES_MAX, PositionSyncerActor
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import (
     AccountQueryFailed,
@@ -244,7 +244,21 @@ def test_one_disagreement_is_not_believed() -> None:
     case.probe.tell(book("1", 1))
     case.answer("2", 1)
     assert case.told() == []
-    case.probe.advance(0.5)
+    case.probe.advance(CONFIRM_AFTER_S)
+    case.answer("1", 1)
+    assert case.told() == [SyncStatus.OK]
+
+
+def test_a_reading_that_lags_behind_the_events_accuses_nobody() -> None:
+    """The exchange tells a fill at once, and its own position some seconds later."""
+    case = Case(seq=1)
+    case.probe.tell(book("1", 1))
+    case.answer("0", 1)
+    case.probe.advance(CONFIRM_AFTER_S / 2)
+    case.probe.tell(book("1", 1))
+    case.answer("0", 1)
+    assert case.told() == []
+    case.probe.advance(CONFIRM_AFTER_S)
     case.answer("1", 1)
     assert case.told() == [SyncStatus.OK]
 
@@ -254,7 +268,7 @@ def test_two_that_agree_are_believed_and_call_people(exchange: str, status: Sync
     case = Case(seq=1)
     case.probe.tell(book("1", 1))
     case.answer(exchange, 1)
-    case.probe.advance(0.5)
+    case.probe.advance(CONFIRM_AFTER_S)
     case.answer(exchange, 1)
     assert case.told() == [status]
     (notice,) = case.probe.take(Notice)

@@ -101,7 +101,7 @@ class Venue:
         if self.failing.get(method) and (fault := self.failing[method].pop(0)) is not None:
             raise fault
 
-    def place(self, order: Order, *, timeout_s: float) -> OrderReport:
+    def place(self, order: Order, *, timeout_s: float, deadline_s: float | None = None) -> OrderReport:
         self._fail("place")
         self.placed.append(order)
         return self._report(order.client_order_id)
@@ -184,6 +184,7 @@ class Case:
         self.halt: Callable[[str], None] = self.halted.append
         self.drain: Callable[[str, float], bool] = lambda name, timeout_s: True
         self.policy = PositionPolicy(policy)
+        self.leased = True
         self.market = market
         if not empty:
             self.keep(ENTRY, OrderStatus.FILLED, Decimal(2))
@@ -201,6 +202,7 @@ class Case:
             halt=self.halt,
             drain=self.drain,
             now=lambda: NOW,
+            lease_holds=lambda: self.leased,
         )
         supervisor = Supervisor(
             bot_id=BOT, boot_id="boot", market=self.market, policy=self.policy, outside=outside, log=self.log
@@ -507,3 +509,58 @@ def test_a_refused_token_protects_whatever_the_policy() -> None:
     case = Case("flatten")
     assert case.escalate(77) == 77
     assert [order.purpose for order in case.venue.placed] == [Purpose.STOP]
+
+
+# Coins that are not the bot's
+
+
+@pytest.mark.parametrize("policy", ["protect", "flatten"])
+def test_on_spot_the_coins_of_others_are_neither_guarded_nor_sold(policy: str) -> None:
+    case = Case(policy, market=SPOT, qty=5)
+    case.escalate()
+    (order,) = case.venue.placed
+    assert (order.side, order.qty) == (Side.SELL, Decimal(2))
+
+
+def test_on_spot_a_refused_stop_sells_the_bots_coins_alone() -> None:
+    case = Case(market=SPOT, qty=5)
+    case.venue.failing["place"] = [Rejected("no")]
+    case.escalate()
+    (order,) = case.venue.placed
+    assert (order.type, order.qty) == (OrderType.MARKET, Decimal(2))
+
+
+def test_on_spot_a_holding_that_is_not_the_bots_is_not_sold() -> None:
+    case = Case("flatten", market=SPOT, qty=5, empty=True)
+    case.escalate()
+    assert case.venue.placed == []
+    assert case.log.done["position_flatten"] == "none of what is held is the bot's"
+
+
+def test_flatten_sends_no_more_at_once_than_one_order_may_have() -> None:
+    case = Case("flatten", market=replace(SPOT, amount_max=Decimal("1.5")))
+    case.escalate()
+    assert [order.qty for order in case.venue.placed] == [Decimal("1.5"), Decimal("0.5")]
+    assert len({order.client_order_id for order in case.venue.placed}) == 2
+
+
+# Beside a rival
+
+
+@pytest.mark.parametrize("policy", ["protect", "flatten"])
+def test_without_the_lease_a_missing_stop_is_sent_and_nothing_else_done(policy: str) -> None:
+    case = Case(policy)
+    case.leased = False
+    case.venue.resting = {ENTRY_ID: Decimal(0)}
+    case.escalate()
+    assert case.venue.canceled == []
+    assert [order.purpose for order in case.venue.placed] == [Purpose.STOP]
+
+
+def test_without_the_lease_a_refused_stop_closes_nothing() -> None:
+    case = Case()
+    case.leased = False
+    case.venue.failing["place"] = [Rejected("no")]
+    case.escalate()
+    assert case.venue.placed == []
+    assert "not closed: the lease" in case.log.done["position_protect"]

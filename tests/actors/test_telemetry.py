@@ -186,6 +186,20 @@ def test_the_position_goes_with_every_event(bench: Bench) -> None:
     }  # fmt: skip
 
 
+def test_an_open_gate_is_told_once_the_position_is_known(bench: Bench) -> None:
+    bench.probe.tell(GateChanged(reasons=(), exits_allowed=True))
+    assert bench.sink.events == []
+    bench.probe.tell(OPENED)
+    (gate,) = bench.sink.events
+    assert (gate["eventType"], gate["gate_reason"], gate["in_position"]) == ("BotGate", "", True)
+
+
+def test_a_gate_that_closes_before_the_position_is_known_is_told_at_once_and_alone(bench: Bench) -> None:
+    bench.probe.tell(GateChanged(reasons=(), exits_allowed=True), GateChanged(reasons=("paused",), exits_allowed=True))
+    bench.probe.tell(OPENED)
+    assert [event["gate_reason"] for event in bench.sink.events] == ["paused"]
+
+
 def test_a_change_of_the_gate_is_an_event_and_stays_a_reason(bench: Bench) -> None:
     bench.probe.tell(GateChanged(reasons=("paused", "drawdown"), exits_allowed=True))
     bench.probe.tell(HeartbeatSent(beat=1, latency_ms=0))

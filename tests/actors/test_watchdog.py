@@ -74,6 +74,27 @@ class TestStaleness:
         probe.tell(bar(5))
         assert probe.take() == [FeedRecovered(symbol="BTC/USDT", stale_for_s=300.0)]
 
+    @pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
+    def test_a_machine_whose_clock_was_set_counts_as_stale_until_it_is_right_again(self, ahead_s: float) -> None:
+        clock = [0.0]
+        probe = start(machine_ahead_s=lambda: clock[0])
+        probe.tell(bar(0))
+        probe.advance(5)
+        assert probe.take() == []
+        clock[0] = ahead_s
+        probe.advance(5)
+        stale, notice, _ = probe.take()
+        assert isinstance(stale, FeedStale)
+        assert notice.kind == "clock_off"
+        assert f"3600 s {'ahead of' if ahead_s > 0 else 'behind'} the exchange's" in notice.text
+        probe.advance(50)
+        probe.tell(bar(1))
+        assert probe.take() == []
+        clock[0] = 29.0
+        probe.advance(60)
+        probe.tell(bar(2))
+        assert [type(sent) for sent in probe.take()] == [FeedRecovered]
+
     def test_old_data_does_not(self) -> None:
         probe = start()
         probe.advance(300)

@@ -109,6 +109,7 @@ def test_the_context_of_a_bare_bot_says_what_it_lacks(bot) -> None:
         "active": True,
         "exchange_options": {},
         "execution_config": {"lease_s": "30"},
+        "created_at": context["bot"]["created_at"],
     }
     assert context["symbols"] == ["BTC/USDT", "ETH/USDT"]
     assert context["exchange"]["name"] == "Binance"
@@ -288,7 +289,13 @@ def test_controls_are_told_in_one_record(bot) -> None:
     assert controls == {
         "version": 3,
         "acknowledged": 0,
-        "control_config": {"paused": True, "killed": False, "observe_only": False, "flatten_version": 3},
+        "control_config": {
+            "paused": True,
+            "killed": False,
+            "observe_only": False,
+            "flatten_version": 3,
+            "requests": [],
+        },
         "execution_config": {"lease_s": "30"},
         "subscription_status": "inactive",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,21 @@ import pytest
 from tbh.actors import rows
 from tbh.domain.money import divide
 from tbh.infra.localdb import LocalDatabase
-from tbh.messages.account import Position, PositionSynced, SyncStatus, Trade, TradeClosed
+from tbh.messages.account import (
+    AccountDoubted,
+    Adjustment,
+    ExternalTrade,
+    Finding,
+    Origin,
+    Position,
+    PositionSynced,
+    Recovered,
+    StrayEnded,
+    SyncStatus,
+    Trade,
+    TradeClosed,
+)
+from tbh.messages.controls import RequestDone
 from tbh.messages.orders import (
     Fill,
     Flattened,
@@ -117,7 +132,27 @@ def told_by_the_runtime() -> list[Entry]:
         PositionSynced(symbol="S", status=status, book_qty=THIRD, exchange_qty=None, at=AT, reconcile_ms=1.5)
         for status in SyncStatus
     ]
+    adjustment = Adjustment(
+        adjustment_id="adopt:7", symbol="币安人生/USDT", qty=-THIRD, price=THIRD, seq=1, at=AT, reason="'withdrawn'",
+    )  # fmt: skip
+    found = Finding(kind="orphan", subject="0" * 32, detail="незачем 🙂\n\ttwice")
     return [
+        rows.adjustment_row(adjustment),
+        rows.request_row(RequestDone(request_id="adopt:7", outcome="corrected by -1"), AT),
+        rows.external_row(ExternalTrade(fill=fill, origin=Origin.EXCHANGE)),
+        rows.recovery_row(Recovered(start="boot-1:0", findings=(found,), at=AT)),
+        rows.doubt_row(AccountDoubted(causes=("order x is unresolved",), at=AT)),
+        rows.doubt_row(AccountDoubted(causes=(), at=AT)),
+        rows.dust_row(position),
+        rows.stray_row(
+            StrayEnded(
+                client_order_id="f" * 32,
+                exchange_order_id=None,
+                symbol="S",
+                purpose=Purpose.STOP,
+                status=OrderStatus.CANCELED,
+            )
+        ),
         rows.fill_row(fill),
         rows.open_position_row(position, 1),
         rows.closed_position_row(position, 2),
@@ -135,6 +170,7 @@ def told_by_the_runtime() -> list[Entry]:
             for place, status in enumerate(OrderStatus)
         ),
         rows.order_row(changed(order(Purpose.EMERGENCY, number=999, strategy=""), OrderStatus.RECORDED)),
+        rows.order_row(replace(changed(order(Purpose.EXIT, number=998), OrderStatus.FILLED), event="adopted")),
     ]
 
 
@@ -142,11 +178,12 @@ def test_nothing_that_the_runtime_writes_is_refused(bot: Bot) -> None:
     entries = told_by_the_runtime()
     assert {name for name in vars(rows) if name.endswith("_row")} == {
         "fill_row", "open_position_row", "closed_position_row", "refused_row", "cycle_row", "trade_row",
-        "flattened_row", "dead_letter_row", "sync_row", "approved_row", "order_row",
+        "flattened_row", "dead_letter_row", "sync_row", "approved_row", "order_row", "adjustment_row", "request_row",
+        "external_row", "recovery_row", "doubt_row", "dust_row", "stray_row",
     }  # fmt: skip
     assert bot.sync(*entries) == {"last_seq": len(entries), "refused": []}
     assert bot.rows("dead_letters") == []
-    assert len(bot.rows("bot_trades")) == len(Purpose) * len(OrderStatus) + 1
+    assert len(bot.rows("bot_trades")) == len(Purpose) * len(OrderStatus) + 3
 
 
 def test_amounts_and_times_come_back_as_they_were_told(bot: Bot) -> None:

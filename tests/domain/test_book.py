@@ -143,7 +143,13 @@ def test_a_fee_in_a_third_coin_leaves_holding_and_cash_alone() -> None:
 
 @pytest.mark.parametrize(
     ("qty", "price", "dust"),
-    [("0.0005", "100000", True), ("0.009", "100000", True), ("0.05", "100", True), ("0.1", "100", False)],
+    [
+        ("0.0005", "100000", True),
+        ("0.009", "100000", True),
+        ("0.05", "100", True),
+        ("0.1", "100", False),
+        ("0.1009", "99.5", True),  # of it 0.1 could be traded, and is worth too little
+    ],
 )
 @pytest.mark.parametrize("side", list(Side))
 def test_what_the_market_would_not_take_is_dust(side: Side, qty: str, price: str, dust: bool) -> None:

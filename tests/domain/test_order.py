@@ -13,6 +13,7 @@ from tbh.domain.order import OPEN, TABLE, TERMINAL, BrokenInvariant, OrderEvent,
 from tbh.messages.orders import Fill, Order, OrderFound, OrderState, OrderStatus, OrderType, Purpose, Side
 
 NOW = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+ONE = Decimal(1)
 ORDER = Order(
     client_order_id="c1", intent_id="i1", symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET, qty=Decimal(1),
     purpose=Purpose.ENTRY, strategy="s", bar_open=NOW, created_at=NOW,
@@ -208,8 +209,41 @@ def test_a_fill_of_an_order_found_filled_short_is_kept() -> None:
 
 
 @pytest.mark.parametrize("status", list(OrderStatus))
-def test_no_status_drops_a_fill(status: OrderStatus) -> None:
-    assert {(status, OrderEvent.FILL), (status, OrderEvent.LAST_FILL)} <= set(TABLE)
+@pytest.mark.parametrize("qty", ["0.4", "1"])
+def test_no_status_drops_a_fill(status: OrderStatus, qty: str) -> None:
+    after = rules.on_fill(state(status), fill(qty), NOW)
+    assert after is not None
+    assert after.filled_qty == Decimal(qty)
+
+
+@pytest.mark.parametrize("status", [OrderStatus.DRAFTED, OrderStatus.RECORDED])
+def test_what_the_exchange_has_was_sent_even_if_that_was_never_told(status: OrderStatus) -> None:
+    before = state(status)
+    sent = rules.on_submitted(before, NOW)
+    assert sent is not None
+    for after, sent_first in (
+        (rules.on_accepted(before, "x1", NOW), rules.on_accepted(sent, "x1", NOW)),
+        (rules.on_fill(before, fill("0.4"), NOW), rules.on_fill(sent, fill("0.4"), NOW)),
+        (rules.on_fill(before, fill("1"), NOW), rules.on_fill(sent, fill("1"), NOW)),
+        (rules.on_canceled(before, ONE, "asked", NOW), rules.on_canceled(sent, ONE, "asked", NOW)),
+        (
+            rules.on_found(before, found(OrderStatus.FILLED, "1"), NOW),
+            rules.on_found(sent, found(OrderStatus.FILLED, "1"), NOW),
+        ),
+    ):
+        assert after is not None
+        assert after == sent_first
+        assert after.version == before.version + 2
+
+
+def test_a_draft_that_the_gateway_answers_went_without_its_record() -> None:
+    before = state(OrderStatus.DRAFTED)
+    for after in (rules.on_rejected(before, "no", NOW), rules.on_silence(before, "timeout", NOW)):
+        assert after is not None
+        assert after.version == before.version + 2
+    kept_back = rules.on_rejected(state(OrderStatus.RECORDED), "no", NOW)
+    assert kept_back is not None
+    assert kept_back.version == before.version + 1
 
 
 @pytest.mark.parametrize("status", [OrderStatus.UNKNOWN, OrderStatus.ABSENT])
@@ -351,7 +385,8 @@ class OrderLife(RuleBasedStateMachine):
         before = self.state
         if after is None:
             return
-        assert after.version == before.version + 1
+        unsent = before.status in (OrderStatus.DRAFTED, OrderStatus.RECORDED)
+        assert after.version - before.version in ((1, 2) if unsent else (1,)), "or the untold sending first"
         assert after.filled_qty >= before.filled_qty
         assert after != replace(before, version=after.version, seen_at=after.seen_at)
         if before.status in TERMINAL and after.status is not before.status:

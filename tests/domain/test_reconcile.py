@@ -44,6 +44,12 @@ def test_a_disagreement_needs_two_snapshots_that_agree(qty: str, expected: SyncS
     assert (second.status, second.suspected) == (expected, False)
 
 
+def test_a_disagreement_is_confirmed_no_sooner_than_it_has_stood_for_some_time() -> None:
+    of = Reconciler("BTC/USDT", Decimal("0.001"), confirm_after_s=5.0)
+    found = [of.judge(snapshot("0"), ONE, 5, now_s=now_s).status for now_s in (10.0, 12.0, 14.9, 15.0)]
+    assert found == [SyncStatus.UNKNOWN, SyncStatus.UNKNOWN, SyncStatus.UNKNOWN, SyncStatus.MISSING]
+
+
 def test_two_disagreements_that_differ_confirm_nothing() -> None:
     of = reconciler()
     of.judge(snapshot("1"), ONE, 5)
@@ -109,3 +115,14 @@ def test_the_status_is_that_of_the_last_word_that_was_said_twice_or_agreed(said:
                 expected = SyncStatus.MISSING if qty == "0" else SyncStatus.MISMATCH
             last = qty
         assert verdict.status is expected
+
+
+def test_another_difference_is_suspected_anew_whatever_was_believed_before() -> None:
+    """A reading that lags behind a trade adds to a difference that is true."""
+    of = Reconciler("BTC/USDT", Decimal("0.001"), confirm_after_s=5.0)
+    of.judge(snapshot("1.3"), ONE, 5, now_s=0.0)
+    assert not of.judge(snapshot("1.3"), ONE, 5, now_s=5.0).suspected
+    lagging = of.judge(snapshot("1.3"), Decimal(0), 5, now_s=6.0)
+    assert (lagging.status, lagging.suspected) == (SyncStatus.MISMATCH, True)
+    found = [of.judge(snapshot("0.3"), Decimal(0), 5, now_s=now_s).suspected for now_s in (7.0, 11.9, 12.0)]
+    assert found == [True, True, False]

@@ -173,6 +173,15 @@ def test_a_pyramid_adds_to_a_position_of_its_side_only() -> None:
         assert rule(verdict(add, standing)) == "nothing_to_add_to"
 
 
+def test_a_pyramid_that_one_stop_could_not_guard_is_refused() -> None:
+    add = proposal(Purpose.PYRAMID, value="0.5")
+    roomy = replace(LONG, equity=Decimal(10_000))
+    for largest, expected in (("1.5", None), ("1.499", "amount_max")):
+        market = replace(MARKET, amount_max=Decimal(largest))
+        found = judge(add, gate=(), limits=RiskLimits(), standing=roomy, market=market)
+        assert (found.rule if isinstance(found, Refusal) else None) == expected
+
+
 def test_an_entry_that_says_no_size_is_refused() -> None:
     assert rule(verdict(replace(ENTRY, sizing=None))) == "sizing_missing"
 

@@ -108,6 +108,17 @@ def test_a_connection_that_dies_in_a_call_is_503_and_the_next_call_works(serve: 
             assert client.post("/ping").json() == "pong"
 
 
+def test_a_database_that_has_stopped_answering_is_503_in_time_and_the_next_call_works(serve: Serve):
+    gateway = serve(max_connections=1, patience_s=0.3)
+    with client_of(gateway) as client:
+        assert client.post("/ping").json() == "pong"
+        began = time.monotonic()
+        reply = client.post("/doze", json={"seconds": 5})
+        assert (reply.status_code, reply.json()["code"]) == (503, "PGRST001")
+        assert time.monotonic() - began < 3
+        assert client.post("/ping").json() == "pong"
+
+
 def test_connections_that_die_between_calls_are_never_used(serve: Serve, superuser: psycopg.Connection[Any]):
     gateway = serve(max_connections=2)
     with client_of(gateway) as client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -230,7 +230,7 @@ def test_an_account_of_other_candles_is_refused(path):
 
 
 def _fields(bar: Candle) -> dict[str, Any]:
-    return {name: getattr(bar, name) for name in bar.__dataclass_fields__}
+    return {field.name: getattr(bar, field.name) for field in fields(bar)}
 
 
 def test_a_step_that_could_not_be_committed_comes_with_the_next_poll(path, monkeypatch):

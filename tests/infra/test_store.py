@@ -304,14 +304,14 @@ class TestContract:
         reader.close()
 
 
-def test_a_closed_store_leaves_one_file(path: Path) -> None:
+def test_a_closed_store_leaves_its_file_and_its_mark(path: Path) -> None:
     store = SqliteStore.open(path)
     reader = store.reader()
     store.commit(entries(1))
     assert pending(reader) == pending(store) == [1]
     reader.close()
     store.close()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}-mark"]
 
 
 def test_a_scripted_failure_writes_nothing_and_passes() -> None:

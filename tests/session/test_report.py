@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from tbh.actors.adjustments import ADJUSTMENTS
+from tbh.domain.adjustment import to_text
 from tbh.domain.ids import client_order_id
 from tbh.infra.memory_store import MemoryStore
+from tbh.messages.account import Adjustment
 from tbh.messages.orders import Fill, Purpose, Side
 from tbh.plan import DEMO_BOT, paper_market
 from tbh.ports import Batch
@@ -80,3 +84,18 @@ def test_a_symbol_says_its_coins() -> None:
         "BTC",
         "USDT",
     )
+
+
+def test_the_tally_counts_what_an_operator_has_corrected() -> None:
+    store = MemoryStore()
+    tally = Tally(store, cash=Decimal(100), market=paper_market("A/B", Decimal(0)), bot_id=DEMO_BOT)
+    store.commit(Batch(fills=[fill(1, Side.BUY, "10", Purpose.ENTRY)]))
+    gone = Adjustment(
+        adjustment_id="adopt:1", symbol="A/B", qty=Decimal(-2), price=Decimal(12), seq=1, at=START, reason="withdrawn"
+    )
+    elsewhere = replace(gone, adjustment_id="adopt:2", symbol="C/B")
+    store.commit(Batch(meta={ADJUSTMENTS: to_text([gone, elsewhere])}))
+    for _ in range(2):
+        tally.update()
+        assert (tally.account.qty, tally.fills) == (Decimal(0), 1)
+        assert [trade.exit_reason for trade in tally.trades] == ["adopted"]

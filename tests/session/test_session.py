@@ -83,7 +83,7 @@ def test_the_market_stands_still_once_an_actor_has_escalated(plan: Plan, actor: 
 
 
 def test_a_disk_that_hangs_does_not_keep_the_process(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tbh.session.CLOSE_S", 0.05)
+    monkeypatch.setattr("tbh.life.CLOSE_S", 0.05)
     session = PaperSession.open(plan())
     session.start()
     assert session.wait(30)

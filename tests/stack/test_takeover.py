@@ -28,7 +28,8 @@ def guards(fleet: Any, bot: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known to the database", "lost with the old disk"])
 def test_the_guards_of_an_open_position_outlive_a_takeover(fleet: Any, known: bool) -> None:
-    bot = fleet.make(strategy=GUARDED)
+    # So slow that nothing is decided anew between two looks, on a busy machine either.
+    bot = fleet.make(strategy=GUARDED, bars_per_second=10)
     first = fleet.start(bot)
     wait_until(
         lambda: fleet.state_of(bot).get("in_position") and len(guards(fleet, bot)) == 2,
@@ -64,6 +65,7 @@ def test_a_stop_that_the_old_machine_placed_closes_the_position_under_the_new_on
     first.kill()
     first.communicate()
     second = fleet.start(bot, "elsewhere")
+    fleet.trades(bot, more_than=fleet.cycles_of(bot))
     wait_until(
         lambda: fleet.stack.query(
             "select 1 from bot_runtime.bot_trades where bot_id = %s and event = 'stop' and order_status = 'filled'",
@@ -96,3 +98,20 @@ def test_a_new_account_of_the_same_bot_collides_with_nothing_of_the_old_one(flee
     assert fleet.stop(second)[0] == 0
     letters = fleet.stack.query("select fn, reason from bot_runtime.dead_letters where bot_id = %s", bot.bot_id)
     assert letters == []
+
+
+def test_a_database_clock_that_jumps_takes_no_bot_from_a_living_owner(fleet: Any) -> None:
+    bot = fleet.make()
+    owner = fleet.start(bot)
+    decided = fleet.trades(bot)
+    rival = fleet.start(bot, "elsewhere")
+    # What a jump by an hour does to a lease: by the database's clock it is long over.
+    fleet.stack.query(
+        "update bot_runtime.bot_leases set expires_at = expires_at - interval '1 hour' where bot_id = %s returning 1",
+        bot.bot_id,
+    )
+    exit_code, _, errors = fleet.ended(rival)
+    assert exit_code == 75
+    assert "another runtime owns the bot" in errors
+    fleet.trades(bot, more_than=decided + 5)
+    assert fleet.stop(owner)[0] == 0

@@ -16,6 +16,7 @@ from tbh.infra.rpcgateway.auth import Authenticator
 from tbh.infra.rpcgateway.binding import Catalogue, Function, read_catalogue
 from tbh.infra.rpcgateway.call import Answer, Call
 from tbh.infra.rpcgateway.errors import FIELD_NAME, HttpError, connection_lost
+from tbh.infra.rpcgateway.exchange import PATIENCE_S
 from tbh.infra.rpcgateway.pool import Pool, connect
 from tbh.infra.rpcgateway.request import Request, read_headers, read_request
 
@@ -42,6 +43,7 @@ class App:
         rows_max: int,
         access_log: Callable[[str], None] | None,
         before_reply: Callable[[str], bool] | None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._dsn = dsn
         self._authenticator = authenticator
@@ -50,7 +52,7 @@ class App:
         self._rows_max = rows_max
         self._access_log = access_log
         self._before_reply = before_reply
-        self._pool = Pool(dsn, connections_max=connections_max)
+        self._pool = Pool(dsn, connections_max=connections_max, patience_s=patience_s)
         self._catalogue: Catalogue | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
@@ -114,8 +116,9 @@ class App:
                 now = time.monotonic()
                 async with self._pool.link() as link:
                     try:
-                        self._catalogue = await read_catalogue(link.connection, self._schemas)
-                    except psycopg.Error as error:
+                        async with asyncio.timeout(link.patience_s):
+                            self._catalogue = await read_catalogue(link.connection, self._schemas)
+                    except (psycopg.Error, TimeoutError) as error:
                         raise connection_lost() from error
                 self._read_at = now
             return self._catalogue

@@ -17,6 +17,9 @@ from psycopg.pq.abc import PGconn, PGresult
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
+# Longer than any statement may take (8 s, by the role's setting): a server that says nothing by then has stopped.
+PATIENCE_S = 12.0
+
 # Each one costs PostgreSQL some kilobytes a connection. What comes after these is planned anew each time.
 PREPARED_MAX = 200
 
@@ -36,9 +39,10 @@ class Statement:
 
 @dataclass(slots=True)
 class Link:
-    """A connection, and the statements that it knows by name."""
+    """A connection, and the statements that it knows by name. ``patience_s`` is how long an answer may take."""
 
     connection: Connection
+    patience_s: float = PATIENCE_S
     prepared: dict[str, bytes] = field(default_factory=dict)
     named: int = 0
 
@@ -52,7 +56,8 @@ class Link:
         return self.connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
     async def exchange(self, statements: Sequence[Statement]) -> list[PGresult]:
-        """One result a statement. Raises the first error (``psycopg.Error``), after which a rollback may be due.
+        """One result a statement. Raises the first error (``psycopg.Error``), after which a rollback may be due; a
+        server that does not answer in time counts as lost.
 
         ``psycopg.DataError`` without a SQLSTATE: text that PostgreSQL can't hold, and nothing was sent.
         """
@@ -74,7 +79,11 @@ class Link:
                 pgconn.send_query_prepared(name, values)
             sent += 1
         pgconn.pipeline_sync()
-        results = await _results(pgconn)
+        try:
+            async with asyncio.timeout(self.patience_s):
+                results = await _results(pgconn)
+        except TimeoutError:
+            raise psycopg.OperationalError(f"no answer within {self.patience_s:g} s") from None
         self.prepared |= {
             sql: name for place, (sql, name) in new.items() if results[place].status == ExecStatus.COMMAND_OK
         }

@@ -15,17 +15,19 @@ from contextlib import asynccontextmanager
 import psycopg
 
 from tbh.infra.rpcgateway.errors import no_connection, no_free_connection
-from tbh.infra.rpcgateway.exchange import Connection, Link
+from tbh.infra.rpcgateway.exchange import PATIENCE_S, Connection, Link
 
 CONNECT_TIMEOUT_S = 1.5
 ACQUIRE_TIMEOUT_S = 2.0
 
 
 class Pool:
-    """At most ``connections_max`` connections, opened when needed, the last used one first."""
+    """At most ``connections_max`` connections, opened when needed, the last used one first; each waits ``patience_s``
+    for an answer."""
 
-    def __init__(self, dsn: str, *, connections_max: int) -> None:
+    def __init__(self, dsn: str, *, connections_max: int, patience_s: float = PATIENCE_S) -> None:
         self._dsn = dsn
+        self._patience_s = patience_s
         self._free = asyncio.Semaphore(connections_max)
         self._idle: list[Link] = []
 
@@ -37,7 +39,7 @@ class Pool:
         except TimeoutError:
             raise no_free_connection() from None
         try:
-            link = await self._alive() or Link(await connect(self._dsn))
+            link = await self._alive() or Link(await connect(self._dsn), self._patience_s)
             try:
                 yield link
             finally:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tbh.infra.rpcgateway.app import App
 from tbh.infra.rpcgateway.auth import SECRET_LENGTH_MIN, Authenticator
+from tbh.infra.rpcgateway.exchange import PATIENCE_S
 from tbh.ports import Fatal
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -31,6 +32,7 @@ class Gateway:
     The dsn logs in as the role that may become the others (``authenticator``). ``secret_keys`` map an opaque key to
     its role. ``access_log`` gets one line a call, without headers. ``before_reply`` is called in the gateway's thread
     with a function's name once its call is committed; when it says False the connection is dropped without a reply.
+    A database that is silent for ``patience_s`` counts as gone: 503.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Gateway:
         max_rows: int = 1000,
         access_log: Callable[[str], None] | None = None,
         before_reply: Callable[[str], bool] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """``Fatal(78)`` for a secret too short to sign with, and for a host that is not loopback."""
         if jwt_secret is not None and len(jwt_secret) < SECRET_LENGTH_MIN:
@@ -65,6 +68,7 @@ class Gateway:
             "rows_max": max_rows,
             "access_log": access_log,
             "before_reply": before_reply,
+            "patience_s": patience_s,
         }
         self.host = host
         self.port = port
