@@ -1,0 +1,60 @@
+"""The whole picture at the end of a seed: exchange, bot and database, each by its own word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tbh.messages.account import Position, SyncStatus
+from tbh.messages.orders import Fill, Order, OrderState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueRest:
+    """The exchange's own word at the end: position (signed base) and cash (quote) of the whole account, and the orders
+    of ours that stand on its book."""
+
+    qty: Decimal
+    cash: Decimal
+    standing: tuple[Order, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotRest:
+    """The bot at the end, as its own last process has it.
+
+    ``unsettled`` says what kept the system from coming to rest in time (None: it did). ``orders`` and ``fills`` are the
+    store's, ``cash`` the accountant's (None: nothing was told that can be compared), ``pending`` the outbox entries
+    that the database does not have, ``last_seq`` the number of the newest one.
+    """
+
+    boot: str
+    unsettled: str | None
+    orders: tuple[OrderState, ...]
+    fills: tuple[Fill, ...]
+    position: Position | None
+    cash: Decimal | None
+    sync_status: SyncStatus
+    gate: tuple[str, ...]
+    pending: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseRest:
+    """The database at the end: rows as JSON, money as text; ``trades`` by client order id, ``fills`` by trade id,
+    ``positions`` by symbol."""
+
+    trades: Mapping[str, Mapping[str, object]]
+    fills: Mapping[str, Mapping[str, object]]
+    positions: Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtRest:
+    """The last step of a seed. ``bot`` is None when no process may run any more (its operator killed the token)."""
+
+    venue: VenueRest
+    bot: BotRest | None
+    database: DatabaseRest
