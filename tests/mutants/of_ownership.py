@@ -1,0 +1,113 @@
+"""Defects of whose bot it is: the lease, the epoch, the token, the operator's word, the time that is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from tbh.actors.control_poller import ControlPollerActor
+from tbh.actors.gate import GateKeeper
+from tbh.actors.gateway import GatewayActor
+from tbh.actors.order_path import OrderPath
+from tbh.domain.takeover import LeaseWatch, Watch
+from tbh.runtime.cell import Cell
+from tbh.runtime.context import CellContext
+from tests.mutants.mutation import also, defect
+
+# The lease
+
+
+@defect("the lease is not looked at before an entry is sent", GatewayActor, "on_lease_renewed")
+def lease_not_checked(original, self, lease):
+    original(self, replace(lease, deadline_s=math.inf))
+
+
+@also("lease_not_checked", GatewayActor, "on_lease_lapsed")
+def _deaf_to_lapses(original, self, lapsed):
+    self._hear_lease()
+
+
+@also("lease_not_checked", GateKeeper, "on_lease_lapsed")
+def _open_in_spite_of_lapses(original, self, lapsed):
+    self._heard("lease")
+
+
+@defect(
+    "the lease's end is believed when it is told, and not looked at before sending", GatewayActor, "on_lease_renewed"
+)
+def lease_checked_by_hearsay(original, self, lease):
+    original(self, replace(lease, deadline_s=math.inf))
+
+
+@defect("the lease counts from the answer to its renewal", ControlPollerActor, "_renewed")
+def lease_counted_from_the_answer(original, self, lease, sent_s):
+    original(self, lease, self.ctx.monotonic())
+
+
+@defect("the lease has no margin", ControlPollerActor, "_renewed")
+def lease_without_margin(original, self, lease, sent_s):
+    original(self, lease, sent_s + 2 * self._margin_s)
+
+
+@defect("a rival takes a lease whose holder still renews it", LeaseWatch, "look")
+def living_holder_overtaken(original, self, *, holder, renewals, lease_s, now_s):
+    original(self, holder=holder, renewals=renewals, lease_s=lease_s, now_s=now_s)
+    return Watch.TAKE
+
+
+# The operator's word
+
+
+@defect("a pause is acknowledged and not heeded", GateKeeper, "on_controls")
+def pause_ignored(original, self, controls):
+    original(self, replace(controls, paused=False))
+
+
+@defect("a kill is acknowledged and not heeded", GateKeeper, "on_controls")
+def kill_ignored(original, self, controls):
+    original(self, replace(controls, killed=False))
+
+
+@defect("controls are acknowledged before they are carried out", ControlPollerActor, "_acknowledge")
+def controls_acknowledged_early(original, self):
+    flattened, self._flattened = self._flattened, self._flatten_id()
+    try:
+        original(self)
+    finally:
+        self._flattened = flattened
+
+
+# Time
+
+
+@defect("an order is signed however late it is", GatewayActor, "_refusal")
+def expiry_ignored(original, self, order):
+    return original(self, replace(order, expires_at=None))
+
+
+@also("expiry_ignored", GatewayActor, "_within_lease")
+def _for_ever(original, self, order):
+    return replace(original(self, order), expires_at=None)
+
+
+@also("expiry_ignored", OrderPath, "_place")
+def _placed_late(original, self, state):
+    original(self, replace(state, order=replace(state.order, expires_at=None)))
+
+
+@defect("timers outlive the incarnation that set them", Cell, "_tick")
+def timers_survive_restart(original, self, envelope, msg):
+    envelope.incarnation = self.incarnation
+    original(self, envelope, msg)
+
+
+@also("timers_survive_restart", CellContext, "fires")
+def _fires_anyway(original, self, due):
+    original(self, due)
+    return True
+
+
+@also("timers_survive_restart", CellContext, "die")
+def _leaves_its_timers(original, self):
+    self._timers.clear()
+    original(self)
