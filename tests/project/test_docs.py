@@ -13,6 +13,7 @@ import pytest
 from tbh.cli.arguments import build_parser
 from tbh.cli.parser import CommandError
 from tbh.infra.rpcdocs import Function, main, render
+from tbh.simulation.invariants import INVARIANTS
 
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -78,6 +79,12 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
 
 
+def judges(guarantees: str) -> list[str]:
+    """What the table of promises names in its column of judges."""
+    rows = guarantees.partition("| judged by |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.rsplit("|", 2)[1])]
+
+
 @pytest.fixture(scope="module")
 def documents(repository: Path) -> dict[Path, str]:
     files = [repository / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -127,3 +134,15 @@ def test_a_link_that_leads_nowhere_is_found_out(tmp_path) -> None:
         "B.md",
         "A.md#two",
     ]
+
+
+def test_the_table_of_promises_names_each_judge_there_is_and_no_other(repository) -> None:
+    named = judges((repository / "docs" / "GUARANTEES.md").read_text("utf-8"))
+    assert sorted(named) == sorted(invariant.name for invariant in INVARIANTS)
+
+
+def test_judges_are_read_from_the_last_column_of_the_table() -> None:
+    table = (
+        "| promise | judged by |\n| --- | --- |\n| `never` this | `one` `two` |\n| that | `three` |\n\n| x | `four` |\n"
+    )
+    assert judges(table) == ["one", "two", "three"]
