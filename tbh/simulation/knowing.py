@@ -12,7 +12,7 @@ from tbh.simulation import steps
 from tbh.simulation.history import History
 from tbh.simulation.judging import Invariant, invariant
 
-ENTERED_AGAIN_S: Final = 10.0
+ENTERED_AGAIN_S: Final = 5.0
 """An acknowledgement is on its way this long at most; a position entered since the flatten is another one, and so is
 what others have traded since, or what the exchange lied about."""
 AGREES_AGAIN_S: Final = 20.0
