@@ -128,7 +128,7 @@ def _figures(run: Mapping[str, Any] | None) -> Iterator[str]:
     )
     yield ""
     yield _wrapped(
-        f"Recorded by `tbh simulate --seeds 0:20000 --json > docs/{RUN_FILE} && make docs`; the digest of all"
+        f"Recorded by `tbh simulate --seeds 0:{run['seeds']} --json > docs/{RUN_FILE} && make docs`; the digest of all"
         f" deliveries is `{run['digest'][:16]}`, and with the same sources always the same."
     )
     yield ""
