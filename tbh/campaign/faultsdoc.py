@@ -29,7 +29,8 @@ HEAD = """\
 What can fail around a bot, what happens then, and what shows it. Written by `make docs` from the tables of the fault
 simulator (`tbh simulate`), so that nothing stands here that is not simulated.
 
-A *seed* is one bot on one simulated account: the whole tree of actors, several lives of its process, an exchange, a
+A *seed* is one bot on one simulated account: its tree of actors (nine times of ten without the two that
+only report), several lives of its process, an exchange, a
 database and disks on virtual time. The seed draws the market, the strategy and the faults: which kinds, and how often
 each. After a while everything heals, and the system must come to rest. An observer who sees everything, the exchange's
 own ledger included, holds each promise against each step; one that is broken is a violation, and the seed repeats it.
@@ -114,7 +115,7 @@ def _scenarios() -> Iterator[str]:
 
 
 def _figures(run: Mapping[str, Any] | None) -> Iterator[str]:
-    yield "## The last full run"
+    yield "## The last recorded run"
     if run is None:
         yield f"None is recorded. `tbh simulate --seeds 0:20000 --json > docs/{RUN_FILE} && make docs` records one."
         return

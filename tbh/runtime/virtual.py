@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -171,12 +172,13 @@ class VirtualTree(TreeHost):
         while self._time.heap and self._time.now_ns < until_ns and not done():
             self._run_to(until_ns, done)
 
+    @abstractmethod
     def _run_to(self, until_ns: int, done: Callable[[], bool] | None) -> None:
-        raise NotImplementedError
+        """Process what is due until then, until ``done`` or until nothing is."""
 
+    @abstractmethod
     def close(self) -> None:
         """Unwind the calls under way and drop what is due."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ what cells need
 
