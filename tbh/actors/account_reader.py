@@ -19,6 +19,8 @@ from tbh.runtime.actor import Actor, Context, receive
 RETRY_S: Final = 0.5
 SLOW_S: Final = 0.1
 OPEN_ORDERS_S: Final = 10.0
+GATHER_S: Final = 0.005
+"""Actors that start together ask for the account together: one reading answers all that ask within this time."""
 
 _EVENTS: Final = "events"
 
@@ -31,6 +33,17 @@ class _PollTime(Timer):
 @message
 class _PollAgain(Timer):
     """The account's events could not be read; try again."""
+
+
+@message
+class _ResyncDue(Timer):
+    """Whoever wanted the account repeated has asked."""
+
+
+def requester(ctx: Context, about: str = "") -> str:
+    """Who asks for the account. The answer to a former incarnation says nothing of what that one has lost since."""
+    parts = (ctx.name, about, str(ctx.incarnation) if ctx.incarnation else "")
+    return ":".join(part for part in parts if part)
 
 
 class AccountReader(Actor):
@@ -59,6 +72,7 @@ class AccountReader(Actor):
         self._poll_s = poll_s
         self._polled_s = self._listed_s = ctx.monotonic()
         self._symbol: str | None = None
+        self._resyncs: dict[str, ResyncAccount] = {}
         fills = store.fills()
         self._seq = fills[-1].seq if fills else 0
         self._poll()
@@ -144,15 +158,25 @@ class AccountReader(Actor):
     def on_resync(self, command: ResyncAccount) -> None:
         """Repeat the account's events, and tell the open orders if asked for. What can't be read is not answered: the
         requester repeats the command."""
-        self._symbol = command.symbol or self._symbol
+        if not self._resyncs:
+            self.ctx.after(GATHER_S, _ResyncDue())
+        before = self._resyncs.get(command.requester, command)
+        self._resyncs[command.requester] = command if command.after <= before.after else before
+
+    @receive
+    def on_resync_due(self, _: _ResyncDue) -> None:
+        asked, self._resyncs = list(self._resyncs.values()), {}
+        after = min(command.after for command in asked)
+        symbols = dict.fromkeys(command.symbol for command in asked if command.symbol is not None)
+        self._symbol = next(iter(symbols), self._symbol)
         self._poll()
         started_s = self.ctx.monotonic()
         try:
-            events = self._exchange.events(command.after, timeout_s=self._timeout_s)
+            events = self._exchange.events(after, timeout_s=self._timeout_s)
             for event in events:
                 self.ctx.send(event)
-            if command.symbol is not None:
-                for report in self._exchange.open_orders(command.symbol, timeout_s=self._timeout_s):
+            for symbol in symbols:
+                for report in self._exchange.open_orders(symbol, timeout_s=self._timeout_s):
                     self._tell_found(report)
         except Fatal:
             raise
@@ -161,8 +185,9 @@ class AccountReader(Actor):
             return
         finally:
             self._took(started_s)
-        seq = max([command.after, self._seq] + [event.seq for event in events])
-        self.ctx.send(AccountResynced(requester=command.requester, seq=seq))
+        seq = max([self._seq] + [event.seq for event in events])
+        for command in asked:
+            self.ctx.send(AccountResynced(requester=command.requester, seq=max(seq, command.after)))
 
     # Position and balances
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from tbh.actors.account_reader import requester
 from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.domain import ids
@@ -68,11 +69,11 @@ class AccountantActor(Actor):
         self._heard: dict[str, Fill] | None = {fill.trade_id: fill for fill in store.fills()}
         self._adjustments = {one.adjustment_id: one for one in stored_adjustments(store, market.symbol)}
         self._told = set(self._heard) | set(self._adjustments)
-        ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=REPEAT_S)
+        ctx.keep_asking(_RESYNC, ResyncAccount(requester=requester(ctx), after=after), every_s=REPEAT_S)
 
     @receive
     def on_resynced(self, resynced: AccountResynced) -> None:
-        if resynced.requester == self.ctx.name and self.ctx.answered(_RESYNC):
+        if resynced.requester == requester(self.ctx) and self.ctx.answered(_RESYNC):
             self._rebuild()
             self.ctx.unstash()
 

@@ -256,8 +256,13 @@ class Escape:
         return self._flatten(exchange, position.qty)
 
     def _next_revision(self, exchange: Exchange, position: Position, stops: Sequence[Order]) -> int:
-        """The first revision whose id neither the disk nor the exchange has seen."""
+        """The first revision whose id neither the disk nor the exchange has seen, nor the tree will use, which may
+        still be about to send a stop of its own: the last ones of this second."""
         first = max((int(order.intent_id.split("|", 2)[1]) for order in stops), default=-1) + 1
+        opened = ids.parse(position.position_id, self.bot_id)
+        if opened is not None:
+            ahead_s = max(int((self.outside.now() - opened.bar_open).total_seconds()), 0)
+            first = max(first, (ahead_s + 1) * ids.REVISIONS_PER_SECOND - REVISIONS_TRIED_MAX)
         for revision in range(first, first + REVISIONS_TRIED_MAX):
             client_order_id = ids.protection_order_id(self.bot_id, position.position_id, Purpose.STOP, revision)
             if exchange.order(client_order_id, self.market.symbol, timeout_s=CALL_TIMEOUT_S) is None:

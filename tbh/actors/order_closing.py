@@ -7,20 +7,20 @@ orders hold the coins: they are cancelled first, and the intent waits until they
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from tbh.actors.order_path import Terms
 from tbh.actors.order_protection import PositionGuard
 from tbh.actors.order_retries import (
     ATTEMPTS_MAX,
+    REQUESTS,
+    attempt_id,
     ended_by_hand,
     failures,
     last_round,
     next_round,
     pause_s,
-    request_of,
     subject,
     was_not_sent,
 )
@@ -32,7 +32,7 @@ from tbh.domain.findings import CLOSERS
 from tbh.domain.money import ZERO, floor_to_step
 from tbh.domain.risk import exitable
 from tbh.messages.account import Position
-from tbh.messages.base import Message, Timer, message
+from tbh.messages.base import Message, Timer, message, replace
 from tbh.messages.orders import (
     Flatten,
     Flattened,
@@ -44,8 +44,6 @@ from tbh.messages.orders import (
     Side,
 )
 from tbh.runtime.actor import Context, receive
-
-_REQUESTS: Final = (Purpose.FLATTEN, Purpose.EMERGENCY)
 
 
 @message
@@ -79,7 +77,9 @@ class PositionCloser(PositionGuard):
         position = self._position
         if position is None or side is not closing_side(position) or not self._meant_for(purpose, order, position):
             return ZERO
-        exits = [state for state in self._orders.open if not state.order.purpose.increases_risk]
+        own_id = "" if order is None else order.client_order_id  # not itself, when it is judged once more
+        others = (state for state in self._orders.open if state.order.client_order_id != own_id)
+        exits = [state for state in others if not state.order.purpose.increases_risk]
         qty = exitable(position.qty, exits, self._market.enforces_reduce_only)
         largest = self._market.amount_max
         qty = floor_to_step(qty if largest is None else min(qty, largest), self._market.amount_step)
@@ -126,8 +126,9 @@ class PositionCloser(PositionGuard):
         self._clearing = True
         for state in self._guards_open():
             self._cancel(state, "room for an exit")
+        self._call_off_left_standing()
         self._clearing = False
-        if self._guards_open():
+        if self._guards_open() or self._left_standing:
             return True
         del self._making_room[intent_id]
         return False
@@ -135,9 +136,14 @@ class PositionCloser(PositionGuard):
     def _guards_open(self) -> list[OrderState]:
         return [state for state in self._orders.open if state.order.purpose.is_protection]
 
+    def _leave_standing(self, client_order_id: str, position: Position) -> None:
+        super()._leave_standing(client_order_id, position)
+        if self._making_room:
+            self._call_off_left_standing()
+
     def _use_room(self) -> None:
         """Once no protective order is open: go on with whatever waited for that."""
-        if self._clearing or not self._making_room or self._guards_open():
+        if self._clearing or not self._making_room or self._guards_open() or self._left_standing:
             return
         waiting, self._making_room = self._making_room, {}
         for retry_id in waiting.values():
@@ -197,6 +203,9 @@ class PositionCloser(PositionGuard):
         if order.purpose.increases_risk:
             if self._entries_closed() or (order.expires_at is not None and self.ctx.now() > order.expires_at):
                 return
+        elif self._stray_of(order) is not None:
+            self._retry_later(state)
+            return
         else:
             room = self._exit_qty_with_room(
                 order.intent_id, order.purpose, order.side, order=order, retry_id=order.client_order_id
@@ -212,31 +221,20 @@ class PositionCloser(PositionGuard):
         again = replace(order, qty=qty, created_at=self.ctx.now())
         if attempt <= ids.ATTEMPT_MAX:
             self._draft(self._attempt(again, attempt))
-        elif order.purpose in _REQUESTS:
+        elif order.purpose in REQUESTS:
             self._draft(self._attempt(replace(again, intent_id=next_round(order)), 0))
         elif self._position is not None and not order.purpose.increases_risk:
             # The ids of a bar's exit are used up; those of an emergency go on in rounds.
             self._close(Purpose.EMERGENCY, self._position.position_id, self._position)
 
     def _attempt(self, order: Order, attempt: int) -> Order:
-        """The order under the id of that attempt, or of the next one that no stray order has taken."""
-        order = replace(order, client_order_id=self._attempt_id(order, attempt), attempt=attempt)
-        entry = order.purpose.increases_risk
-        if entry or order.client_order_id not in self._strays or attempt == ids.ATTEMPT_MAX:
-            return order
-        return self._attempt(order, attempt + 1)
-
-    def _attempt_id(self, order: Order, attempt: int) -> str:
-        if order.purpose in _REQUESTS:
-            return ids.flatten_order_id(self._bot_id, request_of(order), attempt, purpose=order.purpose)
-        return ids.client_order_id(
-            self._bot_id,
-            bar_open=order.bar_open,
-            strategy=order.strategy,
-            purpose=order.purpose,
-            layer=order.layer,
-            attempt=attempt,
-        )
+        """The order under the id of that attempt, or of the one after the last that a former life has made."""
+        client_order_id = attempt_id(self._bot_id, order, attempt)
+        last = -1 if order.purpose.increases_risk else self._last_served(client_order_id)
+        if attempt <= last:
+            attempt = min(last + 1, ids.ATTEMPT_MAX)
+            client_order_id = attempt_id(self._bot_id, order, attempt)
+        return replace(order, client_order_id=client_order_id, attempt=attempt)
 
     def _entries_closed(self) -> str | None:
         """Why no entry is served."""
@@ -276,11 +274,15 @@ class PositionCloser(PositionGuard):
         position = self._position
         if position is not None:
             self._close(Purpose.FLATTEN, next(iter(self._flatten)), position)
-        elif not self._orders.open:
+        elif not self._orders.open and self._surely_flat():
             done, self._flatten = self._flatten, {}
             self._flattened.update(done)
             for request_id in done:
                 self.ctx.send(Flattened(request_id=request_id))
+
+    def _surely_flat(self) -> bool:
+        """Whether nothing can come any more of the orders that have ended."""
+        return True
 
     def _stop_impossible(self, position: Position) -> None:
         self._close(Purpose.EMERGENCY, position.position_id, position)

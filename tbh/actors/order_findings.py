@@ -30,7 +30,16 @@ from tbh.domain.findings import (
 from tbh.domain.money import ZERO, plain
 from tbh.messages.account import AccountDoubted, Recovered, StrayEnded
 from tbh.messages.base import Message, Timer, message
-from tbh.messages.orders import Fill, OrderChanged, OrderFound, OrderNotFound, OrderState, OrderStatus, QueryOrder
+from tbh.messages.orders import (
+    CancelRefused,
+    Fill,
+    OrderChanged,
+    OrderFound,
+    OrderNotFound,
+    OrderState,
+    OrderStatus,
+    QueryOrder,
+)
 from tbh.runtime.actor import Context, receive
 
 SLOW_AFTER_S: Final = 30.0
@@ -73,6 +82,7 @@ class StartFindings(PositionCloser):
         self._traded_strays: dict[str, None] = {}
         self._ended_early: dict[str, OrderStatus] = {}
         self._living_strays: set[str] = set()
+        self._unsized: set[str] = set()
         self._told_bare: set[str] = set()
         self._broken: dict[str, str] = {}
         self._doubts: tuple[str, ...] = ()
@@ -187,6 +197,8 @@ class StartFindings(PositionCloser):
             del self._traded_strays[client_order_id]
             self._ask_about_next_stray()
             self._doubts_changed()
+        self._left_standing.pop(client_order_id, None)
+        self._use_room()
         self._protect()
         self._pursue()  # what it was sent for may be unfinished
 
@@ -246,14 +258,22 @@ class StartFindings(PositionCloser):
         if state is None or not fills:
             return
         contradicted = not state.filled_qty and fills[0].side is not state.order.side
+        unsized = is_adopted(state.order) or client_order_id in self._unsized
         filled = sum((fill.qty for fill in fills), ZERO)
-        if contradicted or (is_adopted(state.order) and filled > state.order.qty):
+        if contradicted or (unsized and filled > state.order.qty):
             order = replace(state.order, side=fills[0].side, qty=max(state.order.qty, filled))
             self._orders.put(replace(state, order=order))
 
     @receive
+    def on_cancel_refused(self, fact: CancelRefused) -> None:
+        super().on_cancel_refused(fact)
+        if fact.client_order_id in self._left_standing:
+            self._note_traded_stray(fact.client_order_id)  # it should have been there: how has it ended?
+
+    @receive
     def on_not_found(self, fact: OrderNotFound) -> None:
-        self._living_strays.discard(fact.client_order_id)
-        if fact.client_order_id in self._traded_strays:  # it was seen: a denial is an exchange that has forgotten it
-            self._settled_stray(fact.client_order_id)
+        if fact.conclusive:  # a read that lags behind has not seen yet what another read has
+            self._living_strays.discard(fact.client_order_id)
+            if fact.client_order_id in self._traded_strays:  # it was seen: the exchange has forgotten it
+                self._settled_stray(fact.client_order_id)
         super().on_not_found(fact)

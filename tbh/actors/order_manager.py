@@ -8,29 +8,27 @@ again when a neighbour restarts.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from tbh.actors.order_closing import closing_side
+from tbh.actors.order_former import FormerLives
 from tbh.actors.order_path import Terms
-from tbh.actors.order_requests import OperatorRequests
 from tbh.domain import ids
 from tbh.domain.findings import CLOSERS
 from tbh.domain.protection import better
 from tbh.messages.account import ExternalTrade, Origin, Position
+from tbh.messages.base import replace
 from tbh.messages.market import Bar, Market
 from tbh.messages.orders import (
     Approved,
     Declined,
     Fill,
     Order,
-    OrderNotFound,
     OrderState,
     OrderStatus,
     OrderType,
     Protection,
-    Purpose,
     Recorded,
     Side,
 )
@@ -40,10 +38,10 @@ from tbh.runtime.actor import Context, receive
 _WITH_THE_EXCHANGE: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 
 
-class OrderManagerActor(OperatorRequests):
+class OrderManagerActor(FormerLives):
     """One symbol's orders and book. The arguments are those of ``Terms``, and the store that it starts from."""
 
-    sends = (*OperatorRequests.sends, Recorded, Declined, ExternalTrade)
+    sends = (*FormerLives.sends, Recorded, Declined, ExternalTrade)
 
     def __init__(
         self,
@@ -60,12 +58,6 @@ class OrderManagerActor(OperatorRequests):
         default_protection: Protection | None = None,
         arrival_window_s: float = 0.0,
     ) -> None:
-        self._bar = timedelta(seconds=timeframe_s)
-        # Without a memory, a former life on another disk may have sent what is about to be decided again.
-        self._unproven_until = ctx.now()
-        self._proven: set[str] = set()
-        self._unsure_until_s = ctx.monotonic() + arrival_window_s
-        self._entered: set[str] = set()
         terms = Terms(
             bot_id=bot_id,
             market=market,
@@ -76,7 +68,7 @@ class OrderManagerActor(OperatorRequests):
             default_protection=default_protection,
             arrival_window_s=arrival_window_s,
         )
-        super().__init__(ctx, terms=terms, store=store)
+        super().__init__(ctx, terms=terms, store=store, timeframe_s=timeframe_s)
 
     # Intents
 
@@ -95,7 +87,8 @@ class OrderManagerActor(OperatorRequests):
         order = self._order_for(approved)
         if approved.purpose.increases_risk:
             too_late = order.expires_at is not None and self.ctx.now() > order.expires_at
-            if refused := "expired" if too_late else self._entries_closed():
+            served = self._last_served(order.client_order_id) > order.attempt
+            if refused := "expired" if too_late else "sent_before" if served else self._entries_closed():
                 self.ctx.send(Declined(proposal_id=proposal_id, reason=refused))
                 return
         elif (stray := self._stray_of(order)) is not None:
@@ -113,18 +106,21 @@ class OrderManagerActor(OperatorRequests):
                 self._protect()  # room may have been made for nothing
                 return
             order = replace(order, qty=qty)
-            self._withdraw_entries(order.side.opposite)
         self._draft(order)
 
-    def _stray_of(self, order: Order) -> str | None:
-        first = (self._attempt_id(order, attempt) for attempt in range(order.attempt + 1))
-        return next((client_order_id for client_order_id in first if client_order_id in self._living_strays), None)
+    def _draft(self, order: Order) -> None:
+        if order.purpose in CLOSERS:
+            self._withdraw_entries(order.side.opposite)
+        super()._draft(order)
 
     def _withdraw_entries(self, side: Side) -> None:
-        """What is still to fill of the entries on ``side`` would rebuild the position that is being closed."""
+        """What is still to fill of the entries on ``side`` would rebuild the position that is being closed. Nothing
+        else is begun meanwhile: the order that closes it does not stand yet."""
+        clearing, self._clearing = self._clearing, True
         for state in self._orders.open:
             if state.order.purpose.increases_risk and state.order.side is side:
                 self._cancel(state, "its position is being closed")
+        self._clearing = clearing
 
     def _order_for(self, approved: Approved) -> Order:
         """The first attempt of an approved intent."""
@@ -162,8 +158,7 @@ class OrderManagerActor(OperatorRequests):
     def _may_place(self, state: OrderState) -> bool:
         order = state.order
         if self._is_unproven(order):
-            if not self.ctx.asking(f"query:{order.client_order_id}"):
-                self._query(order)
+            self._ask_for_proof(order)
             return False
         if not order.purpose.increases_risk:
             return True
@@ -180,38 +175,6 @@ class OrderManagerActor(OperatorRequests):
     def _exits(self, entry: Order) -> list[OrderState]:
         """The open orders that close the position which ``entry`` opposes."""
         return [s for s in self._orders.open if s.order.purpose in CLOSERS and s.order.side is entry.side]
-
-    def _is_unproven(self, order: Order) -> bool:
-        """Whether a former life may have sent this very id.
-
-        What reduces risk may have gone without its record. Where reduce-only is not enforced, a second one would sell
-        coins that are not the position's: for the time in which the first may still arrive, the exchange is asked. Of a
-        position that this life has opened none can have been sent; a flatten is the operator's, whatever is held.
-        """
-        if order.client_order_id in self._proven:
-            return False
-        if not order.purpose.increases_risk:
-            position = self._position
-            if position is not None and position.position_id in self._entered and order.purpose is not Purpose.FLATTEN:
-                return False
-            waits = order.client_order_id in self._held or self.ctx.monotonic() < self._unsure_until_s
-            return waits and not self._market.enforces_reduce_only
-        closed_before = order.bar_open + self._bar <= self._unproven_until
-        return self._blank and closed_before
-
-    def _draft(self, order: Order) -> None:
-        if order.purpose is Purpose.ENTRY and order.attempt == 0 and self.ctx.monotonic() < self._unsure_until_s:
-            self._entered.add(order.client_order_id)
-        super()._draft(order)
-
-    @receive
-    def on_not_found(self, fact: OrderNotFound) -> None:
-        if fact.conclusive and fact.client_order_id in self._held:
-            self._proven.add(fact.client_order_id)
-            self.ctx.answered(f"query:{fact.client_order_id}")
-            self._place_held()
-        else:
-            super().on_not_found(fact)
 
     # What orders tell
 

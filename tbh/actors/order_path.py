@@ -182,9 +182,9 @@ class OrderPath(Actor):
             return
         self._held.pop(client_order_id, None)
         self._placed.add(client_order_id)
-        self._set_timer(client_order_id, self._answer_within_s, _AnswerOverdue(client_order_id=client_order_id))
         # The gateway looks at the order's own expiry and answers; an expired command would only be set aside.
         self.ctx.send(PlaceOrder(order=order))
+        self._set_timer(client_order_id, self._answer_within_s, _AnswerOverdue(client_order_id=client_order_id))
 
     def _place_held(self) -> None:
         """What was held back may go once the orders before it have moved."""

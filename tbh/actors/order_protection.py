@@ -7,6 +7,7 @@ first, and none is sent while an exit is under way.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -35,8 +36,6 @@ REFUSALS_AGE_S: Final = 60.0
 REVISIONS_KEPT_MAX: Final = 2_000
 STRAYS_KEPT_MAX: Final = 1_000
 
-_REVISIONS_PER_SECOND: Final = 1 << 12
-
 
 @message
 class _GuardAgain(Timer):
@@ -62,7 +61,8 @@ class PositionGuard(OrderEvidence):
         self._untargeted = ""
         self._cut = ""
         self._strays: dict[str, None] = {}
-        self._left_standing: set[str] = set()
+        self._served: dict[ids.IdParts, int] = {}
+        self._left_standing: dict[str, None] = {}
         self._ready = False
 
     def _exit_under_way(self) -> bool:
@@ -71,6 +71,10 @@ class PositionGuard(OrderEvidence):
 
     def _stop_impossible(self, position: Position) -> None:
         """No stop of the position is accepted."""
+
+    def _first_revision(self, purpose: Purpose, position: Position) -> int:
+        """The least number that the position's next protective order may have."""
+        return 0
 
     @property
     def _position(self) -> Position | None:
@@ -85,8 +89,7 @@ class PositionGuard(OrderEvidence):
             return
         position = self._position
         if position is None:
-            while self._left_standing:
-                self._ask_cancel(self._left_standing.pop(), self._market.symbol)
+            self._call_off_left_standing()
         wanted = self._wanted(position)
         for purpose in (Purpose.STOP, Purpose.TARGET):
             standing = [state for state in self._standing() if state.order.purpose is purpose]
@@ -141,7 +144,7 @@ class PositionGuard(OrderEvidence):
                 return
             self._refusals[key] = REFUSALS_MAX - 1
         self._note_cut(guard, position)
-        revision = self._revisions.get(key, -1) + 1
+        revision = max(self._revisions.get(key, -1) + 1, self._first_revision(guard.purpose, position))
         stop = guard.purpose is Purpose.STOP
         order = Order(
             client_order_id=ids.protection_order_id(self._bot_id, position.position_id, guard.purpose, revision),
@@ -255,11 +258,17 @@ class PositionGuard(OrderEvidence):
         elif act is Act.KEEP and position is not None and not position.strategy:
             self._leave_standing(client_order_id, position)
 
+    def _call_off_left_standing(self) -> None:
+        """What guards a position that nobody here knows is to go: the position is gone, or being closed."""
+        for client_order_id in self._left_standing:
+            if not self._asking_about(client_order_id):
+                self._ask_cancel(client_order_id, self._market.symbol)
+
     def _leave_standing(self, client_order_id: str, position: Position) -> None:
         parts = ids.parse(client_order_id, self._bot_id)
         if parts is None or not parts.purpose.is_protection or client_order_id in self._left_standing:
             return
-        self._left_standing.add(client_order_id)
+        self._left_standing[client_order_id] = None
         text = (
             f"{position.symbol}: a position is open whose entry is not known here: what guards it at the "
             "exchange is left as it stands, and is not moved"
@@ -273,15 +282,29 @@ class PositionGuard(OrderEvidence):
         self._strays[client_order_id] = None
         if len(self._strays) > STRAYS_KEPT_MAX:
             del self._strays[next(iter(self._strays))]
+        self._note_served(parts)
         position = self._book.position
         opened = None if position is None else ids.parse(position.position_id, self._bot_id)
         if position is None or opened is None or not parts.purpose.is_protection:
             return
         ahead_s = parts.bar_seconds - opened.bar_seconds
         if parts.strategy_code == opened.strategy_code and ahead_s >= 0:
-            revision = ahead_s * _REVISIONS_PER_SECOND + parts.layer * (ids.ATTEMPT_MAX + 1) + parts.attempt
+            revision = ahead_s * ids.REVISIONS_PER_SECOND + parts.layer * (ids.ATTEMPT_MAX + 1) + parts.attempt
             key = (parts.purpose, position.position_id)
             self._revisions[key] = max(revision, self._revisions.get(key, -1))
+
+    def _note_served(self, parts: ids.IdParts) -> None:
+        """A former life has served this id's intent, with this attempt at least."""
+        if not parts.purpose.is_protection:
+            intent = replace(parts, attempt=0)
+            self._served[intent] = max(parts.attempt, self._served.pop(intent, -1))
+            if len(self._served) > STRAYS_KEPT_MAX:
+                del self._served[next(iter(self._served))]
+
+    def _last_served(self, client_order_id: str) -> int:
+        """The last attempt that a former life is known to have made at this id's intent; -1: none."""
+        parts = ids.parse(client_order_id, self._bot_id) if self._served else None
+        return -1 if parts is None else self._served.get(replace(parts, attempt=0), -1)
 
 
 def guarded(order: Order) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from tbh.actors.account_reader import requester
 from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.actors.order_findings import VERSION_LEAP, StartFindings
@@ -40,6 +41,7 @@ from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
 
 RETOLD_MAX: Final = 200
+ENDS_RETOLD_MAX: Final = 20
 
 RESTORED: Final = "restored"
 """Meta key: orders of this store were taken from the database, which tells only of those that matter still."""
@@ -72,6 +74,8 @@ class OrderRecovery(StartFindings):
             self._count_refusal(state, by_us=True)
         for state in [*self._orders.recent(DONE_KEPT_MAX), *self._orders.open]:
             self._recover(state)
+        if ctx.incarnation:
+            self._tell_ends_again()
         self._ask_resync(account_seq)
 
     def _dated(self, state: OrderState) -> OrderState:
@@ -114,6 +118,14 @@ class OrderRecovery(StartFindings):
             return
         if not self._move(rules.on_recovered(now_at, self.ctx.now()), "recovered"):
             self._query(now_at.order)  # it was on the book; what became of it meanwhile is the exchange's to say
+
+    def _tell_ends_again(self) -> None:
+        """The end may have reached the disk after a former incarnation had read the order as open, and that reading may
+        still be on its way: it must not outrank the end."""
+        for state in self._orders.recent(ENDS_RETOLD_MAX):
+            ended = replace(state, version=state.version + VERSION_LEAP * (self.ctx.incarnation + 1))
+            self._orders.put(ended)
+            self.ctx.send(OrderChanged(state=ended, event="retold"))
 
     def _recall(self, client_order_id: str) -> OrderState | None:
         parts = ids.parse(client_order_id, self._bot_id)
@@ -159,7 +171,7 @@ class OrderRecovery(StartFindings):
         return False
 
     def _ask_resync(self, after: int) -> None:
-        request = ResyncAccount(requester=self.ctx.name, after=after, symbol=self._market.symbol)
+        request = ResyncAccount(requester=requester(self.ctx), after=after, symbol=self._market.symbol)
         self.ctx.keep_asking(_RESYNC, request, every_s=REPEAT_S)
 
     def _account_behind(self) -> None:
@@ -167,12 +179,12 @@ class OrderRecovery(StartFindings):
             self._ask_resync(self._book.last_seq)
 
     def _look_around(self) -> None:
-        look = ResyncAccount(requester=self.ctx.name, after=self._book.last_seq, symbol=self._market.symbol)
+        look = ResyncAccount(requester=requester(self.ctx), after=self._book.last_seq, symbol=self._market.symbol)
         self.ctx.send(look)  # nothing waits for it, and what is found comes one by one
 
     @receive
     def on_resynced(self, fact: AccountResynced) -> None:
-        if fact.requester != self.ctx.name or not self.ctx.answered(_RESYNC):
+        if fact.requester != requester(self.ctx) or not self.ctx.answered(_RESYNC):
             return
         first, self._ready = not self._ready, True
         self._tell_position(fact.seq)
@@ -191,6 +203,7 @@ class OrderRecovery(StartFindings):
             return
         if fact.actor == "gateway":
             self._gateway_restarted()
+            self._look_around()  # and again now and then: it has forgotten which orders it was to list
         # Whoever keeps orders of its own may have lost the last word of one that is done.
         done = self._orders.recent(RETOLD_MAX) if fact.actor in ("journaler", "risk") else []
         for state in [*self._orders.open, *done]:

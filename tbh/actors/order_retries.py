@@ -18,6 +18,9 @@ UNSENT_PAUSE_MAX_S: Final = 10.0
 """A guard that the gateway would not send for want of evidence is tried again after so long at most."""
 
 
+REQUESTS: Final = (Purpose.FLATTEN, Purpose.EMERGENCY)
+
+
 def was_not_sent(state: OrderState) -> bool:
     """Whether the order was kept from the wire for want of evidence: the exchange has refused nothing."""
     return state.status is OrderStatus.REJECTED and (state.reason or "").startswith(NOT_SENT)
@@ -25,7 +28,7 @@ def was_not_sent(state: OrderState) -> bool:
 
 def ended_by_hand(state: OrderState) -> bool:
     """Whether an operator's word ended an order that no standing request brings up again."""
-    wanted_still = state.order.purpose in (Purpose.FLATTEN, Purpose.EMERGENCY)
+    wanted_still = state.order.purpose in REQUESTS
     return not wanted_still and (state.reason or "").startswith(rules.BY_HAND)
 
 
@@ -51,6 +54,20 @@ def request_of(order: Order) -> str:
     """What the ids of a flatten or emergency order are made of: its subject, and the round once one is used up."""
     _, number, about = order.intent_id.split("|", 2)
     return about if number == "0" else f"{about}#{number}"
+
+
+def attempt_id(bot_id: str, order: Order, attempt: int) -> str:
+    """The client order id of that attempt at an entry's, an exit's or a request's intent."""
+    if order.purpose in REQUESTS:
+        return ids.flatten_order_id(bot_id, request_of(order), attempt, purpose=order.purpose)
+    return ids.client_order_id(
+        bot_id,
+        bar_open=order.bar_open,
+        strategy=order.strategy,
+        purpose=order.purpose,
+        layer=order.layer,
+        attempt=attempt,
+    )
 
 
 def last_round(purpose: Purpose, request_id: str, states: Iterable[OrderState]) -> str:

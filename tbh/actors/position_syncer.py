@@ -10,6 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from tbh.actors.account_reader import requester
 from tbh.actors.adjustments import stored_adjustments
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.domain.money import EXACT, ZERO, plain
@@ -97,7 +98,7 @@ class PositionSyncerActor(Actor):
         self._adjusted = {one.adjustment_id for one in stored_adjustments(store, market.symbol)}
         self._adopt: dict[str, AdoptPosition] = {}
         self._price: Decimal | None = None
-        ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=RESYNC_EVERY_S)
+        ctx.keep_asking(_RESYNC, ResyncAccount(requester=requester(ctx), after=after), every_s=RESYNC_EVERY_S)
         ctx.every(sync_s, _SyncTime())
 
     # The book, and what the exchange did
@@ -126,7 +127,7 @@ class PositionSyncerActor(Actor):
     @receive
     def on_resynced(self, resynced: AccountResynced) -> None:
         self._hear(resynced.seq)
-        if resynced.requester == self.ctx.name and self.ctx.answered(_RESYNC):
+        if resynced.requester == requester(self.ctx) and self.ctx.answered(_RESYNC):
             self._ask()
 
     def _hear(self, seq: int) -> None:

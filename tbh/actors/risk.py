@@ -11,6 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from tbh.actors.account_reader import requester
 from tbh.actors.gate import GateKeeper
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.actors.standing import AccountView, Approvals
@@ -98,7 +99,7 @@ class RiskActor(GateKeeper):
         self._waiting: dict[str, tuple[Proposal, int]] = {}
         self._gate.put("defence_mode", "defence_mode" in self._limit_reasons(None))
         self._gate.put("order_unknown", self._view.has_unknown, source="orders")
-        ctx.keep_asking(_RESYNC, ResyncAccount(requester=ctx.name, after=after), every_s=REPEAT_S)
+        ctx.keep_asking(_RESYNC, ResyncAccount(requester=requester(ctx), after=after), every_s=REPEAT_S)
 
     # Proposals
 
@@ -238,7 +239,7 @@ class RiskActor(GateKeeper):
 
     @receive
     def on_resynced(self, resynced: AccountResynced) -> None:
-        if resynced.requester == self.ctx.name and self.ctx.answered(_RESYNC):
+        if resynced.requester == requester(self.ctx) and self.ctx.answered(_RESYNC):
             self._heard("account")
 
     @receive

@@ -10,11 +10,13 @@ from typing import Final
 from tbh.actors.adjustments import stored_adjustments
 from tbh.domain.accounting import Account
 from tbh.domain.adjustment import in_order
-from tbh.domain.blotter import Blotter
+from tbh.domain.blotter import DONE_KEPT_MAX, Blotter
 from tbh.domain.book import Book
+from tbh.domain.money import EXACT, ZERO
 from tbh.domain.order import draft, is_terminal
 from tbh.domain.risk import Standing
 from tbh.messages.account import Adjustment, Position
+from tbh.messages.base import replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Approved, Fill, Order, OrderState, OrderStatus, OrderType, Purpose, Side
 from tbh.messages.strategy import Proposal, Refused
@@ -22,6 +24,7 @@ from tbh.ports import StoreReader
 
 REMEMBERED_MAX: Final = 1_000
 DAYS_KEPT: Final = 3
+COUNTED_MAX: Final = 2 * DONE_KEPT_MAX
 
 
 class Approvals:
@@ -73,6 +76,8 @@ class AccountView:
         self._book = Book(market.symbol)
         self._blotter = Blotter()
         self._entries: dict[date, set[str]] = {}
+        self._counted: dict[str, Decimal] = {}
+        self._ahead: dict[str, Order] = {}
         for state in store.orders():
             self.order(state)
         self._unconfirmed = {state.order.client_order_id for state in self._blotter.open}
@@ -81,6 +86,10 @@ class AccountView:
                 self.fill(change)
             else:
                 self.adjust(change)
+        for client_order_id in self._ahead:  # what the store has no trades of comes with the account's history, if ever
+            read = self._blotter.get(client_order_id)
+            self._counted[client_order_id] = ZERO if read is None else read.filled_qty
+        self._ahead = {}
 
     @property
     def has_unknown(self) -> bool:
@@ -95,7 +104,13 @@ class AccountView:
     def fill(self, fill: Fill) -> None:
         """Take a fill, once. What it was for makes no difference to money and quantity."""
         self._account.apply(fill, Purpose.MANUAL)
-        self._book.apply(fill, order=None, base=self._market.base, quote=self._market.quote)
+        client_order_id = fill.client_order_id
+        if self._book.apply(fill, order=None, base=self._market.base, quote=self._market.quote):
+            self._counted[client_order_id] = EXACT.add(self._counted.get(client_order_id, ZERO), fill.qty)
+            if len(self._counted) > COUNTED_MAX:
+                del self._counted[next(iter(self._counted))]
+        if client_order_id in self._ahead:
+            self._look_ahead(client_order_id)
 
     def adjust(self, adjustment: Adjustment) -> None:
         """Take an operator's correction, once."""
@@ -110,6 +125,7 @@ class AccountView:
             return
         self._blotter.put(state)
         if order.purpose.increases_risk:
+            self._look_ahead(order.client_order_id)
             entries = self._entries.setdefault(order.bar_open.date(), set())
             if state.filled_qty or not is_terminal(state.status):
                 entries.add(order.intent_id)
@@ -117,6 +133,17 @@ class AccountView:
                 entries.discard(order.intent_id)
             while len(self._entries) > DAYS_KEPT:
                 del self._entries[min(self._entries)]
+
+    def _look_ahead(self, client_order_id: str) -> None:
+        """The order manager may have counted a trade of which there is no word here yet. Until there is, it is neither
+        in the position nor in what the order may still fill."""
+        state = self._blotter.get(client_order_id)
+        filled = ZERO if state is None else state.filled_qty
+        missing = EXACT.subtract(filled, self._counted.get(client_order_id, ZERO)) if filled else ZERO
+        if state is not None and missing > 0:
+            self._ahead[client_order_id] = replace(state.order, qty=missing)
+        else:
+            self._ahead.pop(client_order_id, None)
 
     def confirm(self, client_order_id: str) -> None:
         """The order manager has spoken of this order: what the store says of it is old."""
@@ -135,6 +162,7 @@ class AccountView:
         """What ``tbh.domain.risk.judge`` needs to know, with approvals under way counted as orders."""
         position = self._book.position
         drafts = [_as_draft(approved) for approved in under_way]
+        drafts += [draft(order, order.created_at) for order in self._ahead.values()]
         day = proposal.bar_open.date()
         entries = self._entries.get(day, set()) | {one.proposal_id for one in under_way if one.bar_open.date() == day}
         return Standing(

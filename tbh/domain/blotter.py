@@ -7,13 +7,13 @@ What an order has filled is the sum of its fills, whichever of them its row has 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Final
 
 from tbh.domain import order as rules
 from tbh.domain.money import EXACT, ZERO, divide
+from tbh.messages.base import replace
 from tbh.messages.orders import Fill, OrderState
 
 DONE_KEPT_MAX: Final = 2_000
@@ -81,8 +81,10 @@ class Blotter:
 
         ``step`` is the market's amount step. Raises ``BrokenInvariant`` for fills beyond what was ordered and a step.
         """
+        if client_order_id not in self._fills:
+            return None
         state = self._states[client_order_id]
-        fills = list(self._fills.get(client_order_id, {}).values())
+        fills = list(self._fills[client_order_id].values())
         with localcontext(EXACT):
             filled_qty = sum((fill.qty for fill in fills), ZERO)
             if filled_qty <= state.filled_qty:

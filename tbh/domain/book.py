@@ -10,7 +10,6 @@ adjustment moves the holding too, and is no trade: no fee, no flow of quote.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Final
 
@@ -18,6 +17,7 @@ from tbh.domain import ids
 from tbh.domain.money import EXACT, ZERO, divide, floor_to_step
 from tbh.domain.order import BrokenInvariant
 from tbh.messages.account import Adjustment, Position
+from tbh.messages.base import replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, Purpose
 

@@ -39,7 +39,7 @@ ATTEMPT_MAX: Final = 255
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _SECONDS_MAX = 2**32 - 1
-_REVISIONS_PER_SECOND = 1 << 12
+REVISIONS_PER_SECOND: Final = 1 << 12
 _HEX = frozenset("0123456789abcdef")
 
 _CODES: Final = {
@@ -104,7 +104,7 @@ def protection_order_id(bot_id: str, position_id: str, purpose: Purpose, revisio
     position = parse(position_id, bot_id)
     if position is None:
         raise ValueError(f"position {position_id!r} was not opened by an order of this bot")
-    seconds_on, low = divmod(revision, _REVISIONS_PER_SECOND)
+    seconds_on, low = divmod(revision, REVISIONS_PER_SECOND)
     layer, attempt = divmod(low, ATTEMPT_MAX + 1)
     return _compose(bot_id, position.bar_seconds + seconds_on, position.strategy_code, purpose, layer, attempt)
 
@@ -142,6 +142,7 @@ def origin(client_order_id: str, bot_id: str) -> Origin | None:
     return Origin.EXCHANGE if own else Origin.MANUAL
 
 
+@lru_cache(maxsize=64)
 def strategy_code(strategy: str) -> str:
     """Two hex characters for a strategy's name."""
     return sha256(strategy.encode()).hexdigest()[:2]
@@ -209,5 +210,6 @@ def _seconds(bar_open: datetime) -> int:
     return seconds
 
 
+@lru_cache(maxsize=64)
 def _quoted(name: str) -> str:
     return quote(name, safe=" /:-_.")

@@ -25,13 +25,13 @@ a draft that the gateway has answered, or has not: where no word of the sending 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Final
 
 from tbh.domain.money import EXACT, ZERO, divide
+from tbh.messages.base import replace
 from tbh.messages.orders import Fill, Order, OrderFound, OrderState, OrderStatus
 
 

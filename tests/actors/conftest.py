@@ -36,6 +36,7 @@ from tbh.messages.orders import (
 )
 from tbh.ports import Batch
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.answers import to
 
 BOT = "bot"
 SYMBOL = "BTC/USDT"
@@ -73,7 +74,7 @@ class Desk:
         )
         self.probe.set_now(EPOCH + MINUTE)
         if ready:
-            self.probe.tell(RESYNCED)
+            self.probe.tell(to(self.probe, RESYNCED))
             self.probe.take()
 
     def take(self, kind: type[Any]) -> list[Any]:
@@ -193,7 +194,7 @@ class Desk:
         return order
 
     def resynced(self) -> None:
-        self.probe.tell(RESYNCED)
+        self.probe.tell(to(self.probe, RESYNCED))
 
     def cancel(self, order: Order, filled: Decimal = Decimal(0)) -> None:
         self.probe.tell(OrderCanceled(client_order_id=order.client_order_id, filled_qty=filled, reason="requested"))

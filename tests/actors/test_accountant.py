@@ -22,6 +22,7 @@ from tbh.messages.orders import Fill, Purpose, Side
 from tbh.messages.system import DeadLettered
 from tbh.ports import Batch, Unavailable
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.answers import to
 
 D = Decimal
 MINUTE = timedelta(minutes=1)
@@ -87,7 +88,7 @@ def probe_over(store: MemoryStore, *, feed: History | None = None, ready: bool =
 
     probe = Probe(AccountantActor, accountant, name="accountant")
     if ready:
-        probe.tell(RESYNCED)
+        probe.tell(to(probe, RESYNCED))
     return probe
 
 
@@ -168,7 +169,7 @@ def test_it_asks_for_what_the_store_may_not_have_until_it_has_it() -> None:
     assert probe.take() == [ResyncAccount(requester="accountant", after=1)]
     probe.tell(AccountResynced(requester="risk", seq=2))
     assert probe.asking == ["resync"]
-    probe.tell(RESYNCED)
+    probe.tell(to(probe, RESYNCED))
     assert probe.asking == []
 
 
@@ -176,7 +177,7 @@ def test_bars_wait_until_the_account_is_complete() -> None:
     probe = probe_of(ready=False)
     probe.tell(bar(1, 90))
     assert marks(probe) == []
-    probe.tell(BUY, RESYNCED)
+    probe.tell(BUY, to(probe, RESYNCED))
     assert [marked.equity for marked in marks(probe)] == [990]
 
 
@@ -186,7 +187,7 @@ def test_a_stored_round_trip_is_not_told_again() -> None:
 
 def test_a_round_trip_that_the_store_missed_is_told_after_the_resync() -> None:
     probe = probe_of(BUY, ready=False)
-    probe.tell(SELL, RESYNCED)
+    probe.tell(SELL, to(probe, RESYNCED))
     assert trades(probe) == [("long", "8")]
 
 
@@ -199,7 +200,7 @@ def test_a_fill_at_which_it_failed_is_told_though_it_is_on_disk_by_now() -> None
     store.commit(Batch(fills=[BUY, SELL]))
     probe.advance(1)
     (letter,) = probe.dead_letters
-    probe.tell(letter, RESYNCED)
+    probe.tell(letter, to(probe, RESYNCED))
     assert trades(probe) == [("long", "8")]
 
 
@@ -211,7 +212,7 @@ def test_a_fill_that_waited_in_the_mailbox_of_a_restart_is_told_though_it_is_on_
     probe.tell(bar(1, 90), SELL)
     store.commit(Batch(fills=[BUY, SELL]))
     probe.advance(1)
-    probe.tell(RESYNCED)
+    probe.tell(to(probe, RESYNCED))
     assert trades(probe) == [("long", "8")]
 
 
@@ -221,7 +222,7 @@ def test_a_round_trip_that_was_told_is_not_told_again_after_a_restart() -> None:
     probe.tell(BUY, SELL)
     store.commit(Batch(fills=[BUY, SELL]))
     probe.restart()
-    probe.tell(RESYNCED)
+    probe.tell(to(probe, RESYNCED))
     assert trades(probe) == [("long", "8")]
 
 
@@ -229,7 +230,7 @@ def test_a_dead_letter_of_somebody_else_is_none_of_its_business() -> None:
     probe = probe_of(BUY, SELL, ready=False)
     for actor, kind in (("risk", "Fill"), ("accountant", "Bar")):
         probe.tell(DeadLettered(actor=actor, seq=1, message_type=kind, payload=repr(SELL), reason="x"))
-    probe.tell(RESYNCED)
+    probe.tell(to(probe, RESYNCED))
     assert trades(probe) == []
 
 
@@ -246,7 +247,7 @@ def test_a_fill_of_the_resync_is_rebuilt_in_its_place() -> None:
     through = probe_of()
     through.tell(*BARS[:1], BUY, *BARS[1:3], SELL, BARS[3])
     again = probe_of(BUY, feed=History(list(BARS)), ready=False)
-    again.tell(SELL, BARS[3], RESYNCED)
+    again.tell(SELL, BARS[3], to(again, RESYNCED))
     assert marks(again) == marks(through)[-1:]
 
 
@@ -273,7 +274,7 @@ def test_a_failure_at_any_message_leaves_the_same_account(message: Message) -> N
     probe.advance(1)
     if probe.dead_letters:
         probe.tell(*probe.dead_letters)
-    probe.tell(SELL, RESYNCED)
+    probe.tell(SELL, to(probe, RESYNCED))
     history.bars.append(BARS[3])
     probe.tell(BARS[3])
     assert probe.restarts == 1

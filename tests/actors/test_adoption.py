@@ -39,6 +39,7 @@ from tbh.messages.market import Bar, Candle, MarketMoved, Phase
 from tbh.messages.orders import Fill, OrderStatus, Side
 from tbh.ports import Batch, Fatal
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.answers import to
 from tests.actors.conftest import MARKET, SYMBOL
 
 D = Decimal
@@ -305,7 +306,7 @@ def test_the_accountant_takes_a_correction_in_its_place_and_again_after_a_restar
         lambda ctx: AccountantActor(ctx, market=MARKET, cash=D(1000), bot_id="bot", store=store),
         name="accountant",
     )
-    probe.tell(AccountResynced(requester="accountant", seq=1))
+    probe.tell(to(probe, AccountResynced(requester="accountant", seq=1)))
     whole = Adjustment(adjustment_id="adopt:7", symbol=SYMBOL, qty=D(-1), price=D(90), seq=1, at=EPOCH, reason="r")
     probe.tell(Adjusted(adjustment=whole))
     (closed,) = probe.take(TradeClosed)
@@ -313,7 +314,7 @@ def test_the_accountant_takes_a_correction_in_its_place_and_again_after_a_restar
     journal = _journal(store)
     journal.tell(RecordAdjustment(adjustment=whole))
     probe.restart()
-    probe.tell(AccountResynced(requester="accountant", seq=1))
+    probe.tell(to(probe, AccountResynced(requester="accountant", seq=1)))
     candle = Candle(open_time=EPOCH, open=D(90), high=D(90), low=D(90), close=D(90), volume=D(1))
     probe.tell(Bar(symbol=SYMBOL, timeframe_s=60, index=0, candle=candle))
     sent = probe.take()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tbh.actors.account_reader import GATHER_S
 from tbh.actors.gateway import GatewayActor
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import (
@@ -37,7 +38,6 @@ from tbh.messages.orders import (
     OrderRejected,
     OrderStatus,
     OrderSubmitted,
-    OrderType,
     OutcomeUnknown,
     PlaceOrder,
     Purpose,
@@ -46,10 +46,9 @@ from tbh.messages.orders import (
 )
 from tbh.ports import AccountEvent, Batch, Defer, Fatal, OrderReport, PositionReport, Rejected, Unavailable, Unknown
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.entry_at_gateway import ENTRY, FILL, OPEN, SYMBOL
 
-SYMBOL = "BTC/USDT"
 LEASE = LeaseRenewed(epoch=1, deadline_s=25.0, renewals=1)
-OPEN = GateChanged(reasons=(), exits_allowed=True)
 MOVED = MarketMoved(symbol=SYMBOL, bar_open=EPOCH, phase=Phase.OPEN, price=Decimal(100))
 FUTURES = Market(
     symbol=SYMBOL,
@@ -60,34 +59,7 @@ FUTURES = Market(
     taker_fee=Decimal(0),
     maker_fee=Decimal(0),
 )
-ENTRY = Order(
-    client_order_id="entry",
-    intent_id="i",
-    symbol=SYMBOL,
-    side=Side.BUY,
-    type=OrderType.MARKET,
-    qty=Decimal(1),
-    purpose=Purpose.ENTRY,
-    strategy="s",
-    bar_open=EPOCH,
-    created_at=EPOCH,
-    expires_at=EPOCH + timedelta(minutes=2),
-)
 EXIT = replace(ENTRY, client_order_id="exit", side=Side.SELL, purpose=Purpose.EXIT, reduce_only=True, expires_at=None)
-FILL = Fill(
-    trade_id="t1",
-    client_order_id="entry",
-    exchange_order_id="x",
-    symbol=SYMBOL,
-    side=Side.BUY,
-    qty=Decimal(1),
-    price=Decimal(100),
-    fee=Decimal(0),
-    fee_asset="USDT",
-    maker=False,
-    at=EPOCH,
-    seq=1,
-)
 
 
 def report(client_order_id: str, status: OrderStatus = OrderStatus.ACCEPTED, **more: Any) -> OrderReport:
@@ -523,11 +495,19 @@ def test_a_snapshot_that_could_not_be_taken_is_no_flat_position(gate: Gate, meth
     assert isinstance(failed, AccountQueryFailed)
 
 
+def resynced(gate: Gate, *commands: ResyncAccount) -> list[Any]:
+    """What is said once the time in which such commands are gathered is over."""
+    for command in commands:
+        gate.tell(command)
+    gate.probe.advance(GATHER_S)
+    return gate.probe.take()
+
+
 def test_a_resync_repeats_the_events_and_tells_the_open_orders_before_its_answer(gate: Gate) -> None:
     gate.exchange.log += [FILL, replace(FILL, trade_id="t2", seq=2)]
     gate.tell(MOVED)
     gate.exchange.answers["open_orders"] = [report("stop")]
-    said = gate.tell(ResyncAccount(requester="me", after=1, symbol=SYMBOL))
+    said = resynced(gate, ResyncAccount(requester="me", after=1, symbol=SYMBOL))
     assert [type(one) for one in said] == [Fill, OrderFound, AccountResynced]
     assert said[-1] == AccountResynced(requester="me", seq=2)
 
@@ -535,8 +515,24 @@ def test_a_resync_repeats_the_events_and_tells_the_open_orders_before_its_answer
 @pytest.mark.parametrize("method", ["events", "open_orders"])
 def test_a_resync_that_failed_is_not_answered(gate: Gate, method: str) -> None:
     gate.exchange.answers[method] = Unknown("timeout")
-    said = gate.tell(ResyncAccount(requester="me", after=0, symbol=SYMBOL))
+    said = resynced(gate, ResyncAccount(requester="me", after=0, symbol=SYMBOL))
+    assert gate.exchange.sent(method)
     assert not [one for one in said if isinstance(one, AccountResynced)]
+
+
+def test_those_who_ask_together_are_answered_by_one_reading_from_the_earliest_mark(gate: Gate) -> None:
+    gate.exchange.log += [FILL, replace(FILL, trade_id="t2", seq=2)]
+    gate.tell(MOVED)
+    read_before = len(gate.exchange.sent("events"))
+    late = ResyncAccount(requester="late", after=2)
+    said = resynced(gate, late, ResyncAccount(requester="new", after=0, symbol=SYMBOL), late)
+    assert [one.trade_id for one in said if isinstance(one, Fill)] == [FILL.trade_id, "t2"]
+    assert [one for one in said if isinstance(one, AccountResynced)] == [
+        AccountResynced(requester="late", seq=2),
+        AccountResynced(requester="new", seq=2),
+    ]
+    assert len(gate.exchange.sent("events")) == read_before + 2  # what is new, and what is repeated
+    assert resynced(gate) == []
 
 
 def test_a_live_account_is_polled_by_itself() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tbh.actors.account_reader import OPEN_ORDERS_S
+from tbh.actors.account_reader import GATHER_S, OPEN_ORDERS_S
 from tbh.actors.gateway import GatewayActor
 from tbh.actors.signing import CLOSED_BY_PEOPLE
 from tbh.infra.memory_store import MemoryStore
@@ -34,38 +34,12 @@ from tbh.messages.orders import (
 from tbh.ports import AccountEvent, Defer, OrderReport, PositionReport, Unknown
 from tbh.runtime.mailbox import Envelope
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.entry_at_gateway import ENTRY, OPEN, SYMBOL
+from tests.actors.entry_at_gateway import FILL as FIRST_FILL
 
-SYMBOL = "BTC/USDT"
 POLL_S = 1.0
-OPEN = GateChanged(reasons=(), exits_allowed=True)
 D = Decimal
-ENTRY = Order(
-    client_order_id="entry",
-    intent_id="i",
-    symbol=SYMBOL,
-    side=Side.BUY,
-    type=OrderType.MARKET,
-    qty=D(1),
-    purpose=Purpose.ENTRY,
-    strategy="s",
-    bar_open=EPOCH,
-    created_at=EPOCH,
-    expires_at=EPOCH + timedelta(minutes=2),
-)
-FILL = Fill(
-    trade_id="7",
-    client_order_id="entry",
-    exchange_order_id="x",
-    symbol=SYMBOL,
-    side=Side.BUY,
-    qty=D(1),
-    price=D(100),
-    fee=D(0),
-    fee_asset="USDT",
-    maker=False,
-    at=EPOCH,
-    seq=7,
-)
+FILL = replace(FIRST_FILL, trade_id="7", seq=7)
 
 
 class Account:
@@ -246,6 +220,7 @@ def test_open_orders_are_told_now_and_then_so_that_a_forgotten_one_shows() -> No
         client_order_id="ghost", exchange_order_id="9", status=OrderStatus.ACCEPTED, filled_qty=D(0), avg_price=None
     )
     probe.tell(ResyncAccount(requester="r", after=0, symbol=SYMBOL))
+    probe.advance(GATHER_S)
     account.open = [ghost]
     probe.advance(OPEN_ORDERS_S + POLL_S)
     found = [message.client_order_id for message in probe.sent if isinstance(message, OrderFound)]

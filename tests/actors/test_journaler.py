@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tbh.actors import journaler
+from tbh.actors import commits
 from tbh.actors.journaler import ACCOUNT_SEQ, JournalerActor
 from tbh.domain import order as life
 from tbh.infra.memory_rpc import MemoryRpc
@@ -26,6 +27,7 @@ from tbh.messages.account import (
 from tbh.messages.base import Message
 from tbh.messages.journal import Journaled, MarkRelayed, Relayed, StoreFailed, StoreRecovered
 from tbh.messages.orders import (
+    Declined,
     Fill,
     Flattened,
     Order,
@@ -37,10 +39,11 @@ from tbh.messages.orders import (
     Recorded,
     Side,
 )
-from tbh.messages.strategy import Decision, DecisionRecorded, RecordDecision, Refused
-from tbh.messages.system import DeadLettered, Restarted
-from tbh.ports import Fatal
+from tbh.messages.strategy import Decision, DecisionRecorded, Proposal, RecordDecision, Refused
+from tbh.messages.system import DeadLettered, Restarted, Stop
+from tbh.ports import Batch, Fatal
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.answers import to
 
 ORDER = Order(
     client_order_id="c1", intent_id="entry|0|d1", symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET,
@@ -54,6 +57,17 @@ CHANGED = OrderChanged(
 DECISION = RecordDecision(
     decision=Decision(decision_id="d1", strategy="s", symbol="BTC/USDT", bar_open=EPOCH, bar_index=1, decided_at=EPOCH)
 )
+ENTERING = RecordDecision(
+    decision=replace(
+        DECISION.decision,
+        proposals=(
+            Proposal(
+                proposal_id="entry|0|d1", strategy="s", symbol="BTC/USDT", bar_open=EPOCH, bar_index=1, side=Side.BUY,
+                purpose=Purpose.ENTRY, reference_price=Decimal(100), expires_at=EPOCH + timedelta(minutes=2),
+            ),
+        ),
+    )
+)  # fmt: skip
 POSITION = Position(
     symbol="BTC/USDT", strategy="s", position_id="c1", qty=Decimal("0.5"), entry_price=Decimal(100),
     opened_at=EPOCH, bar_open=EPOCH,
@@ -110,7 +124,7 @@ def start(store: MemoryStore) -> Probe:
 @pytest.fixture
 def probe(store: MemoryStore) -> Probe:
     probe = start(store)
-    probe.tell(resynced())
+    probe.tell(to(probe, resynced()))
     probe.take()
     return probe
 
@@ -155,6 +169,73 @@ class TestAnswers:
         probe.tell(MarkRelayed(up_to_seq=5))
         assert probe.escalation is not None
         assert probe.escalation[2] == 70
+
+
+class TestDecisionsToTrade:
+    @pytest.fixture
+    def commits(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+        """What was committed, one batch a commit."""
+        made: list[Batch] = []
+        commit = store.commit
+
+        def noted(batch: Batch) -> int:
+            last_seq = commit(batch)
+            made.append(batch)
+            return last_seq
+
+        monkeypatch.setattr(store, "commit", noted)
+        return made
+
+    def test_one_lands_with_its_order_in_one_flush(self, probe: Probe, commits: list[Batch]) -> None:
+        probe.tell(ENTERING)
+        assert (probe.take(), commits) == ([], [])
+        probe.tell(DRAFT)
+        (batch,) = commits
+        assert (batch.decisions, [state.order for state in batch.drafts]) == ([ENTERING.decision], [ORDER])
+        assert batch.flushed
+        told = [Recorded(client_order_id="c1", intent_id="entry|0|d1"), DecisionRecorded(decision_id="d1")]
+        assert probe.take() == [*told, Journaled(last_seq=2)]
+
+    def test_its_entry_in_the_outbox_comes_before_its_orders(self, probe: Probe, store: MemoryStore) -> None:
+        probe.tell(ENTERING, DRAFT)
+        assert [fn for fn, _ in outbox(store)] == ["bot_runtime_record_cycle", "bot_runtime_record_decision"]
+
+    @pytest.mark.parametrize(
+        "outcome", [REFUSED, Declined(proposal_id="entry|0|d1", reason="dust")], ids=["no", "none"]
+    )
+    def test_one_that_leads_to_no_order_lands_with_the_word_of_that(
+        self, probe: Probe, commits: list[Batch], outcome: Message
+    ) -> None:
+        probe.tell(ENTERING, outcome)
+        assert [batch.decisions for batch in commits] == [[ENTERING.decision]]
+        assert probe.take(DecisionRecorded) == [DecisionRecorded(decision_id="d1")]
+
+    def test_a_word_that_no_decision_waits_for_is_not_worth_a_commit(self, probe: Probe, commits: list[Batch]) -> None:
+        probe.tell(Declined(proposal_id="entry|0|d1", reason="dust"))
+        assert commits == []
+
+    def test_one_that_leads_to_nothing_lands_when_it_is_told_again(self, probe: Probe, commits: list[Batch]) -> None:
+        probe.tell(ENTERING, ENTERING)
+        assert [(batch.decisions, batch.flushed) for batch in commits] == [([ENTERING.decision], True)]
+        assert probe.take(DecisionRecorded) == [DecisionRecorded(decision_id="d1")]
+
+    def test_one_that_comes_too_late_for_any_order_lands_at_once(self, probe: Probe, commits: list[Batch]) -> None:
+        probe.advance(121)
+        probe.tell(ENTERING)
+        assert [batch.decisions for batch in commits] == [[ENTERING.decision]]
+
+    def test_one_outlasts_a_disk_that_fails_its_order(self, probe: Probe, store: MemoryStore) -> None:
+        store.fail_next("disk_full")
+        probe.tell(ENTERING, DRAFT)
+        assert store.decision("s", EPOCH) is None
+        probe.advance(1)
+        assert store.decision("s", EPOCH) == ENTERING.decision
+        assert probe.take(DecisionRecorded) == [DecisionRecorded(decision_id="d1")]
+
+    def test_one_lands_before_the_journal_stops(self, probe: Probe, store: MemoryStore) -> None:
+        probe.tell(ENTERING)
+        probe.tell(Stop())
+        assert store.decision("s", EPOCH) == ENTERING.decision
 
 
 class TestOutbox:
@@ -232,13 +313,23 @@ class TestAccountEvents:
         assert len(probe.take(ResyncAccount)) == 2
         probe.tell(AccountResynced(requester="risk", seq=9))
         assert probe.asking == ["resync"]
-        probe.tell(resynced(3))
+        probe.tell(to(probe, resynced(3)))
         assert probe.asking == []
 
     def test_a_restart_asks_from_the_last_fill_on(self, probe: Probe) -> None:
         probe.tell(fill(4), fill(6))
         probe.restart()
-        assert set(probe.take(ResyncAccount)) == {ResyncAccount(requester="journaler", after=6)}
+        assert set(probe.take(ResyncAccount)) == {ResyncAccount(requester="journaler:1", after=6)}
+
+    def test_an_answer_to_its_former_incarnation_proves_nothing_of_what_that_one_lost(self, store: MemoryStore) -> None:
+        probe = start(store)
+        probe.fail_next()
+        probe.tell(fill(3), fill(7), resynced(7))  # what was on its way when it failed, and its answer
+        probe.advance(1.0)
+        assert probe.restarts == 1
+        assert int(store.meta(ACCOUNT_SEQ) or 0) < 3
+        probe.tell(fill(3), fill(7), to(probe, resynced(7)))
+        assert store.meta(ACCOUNT_SEQ) == "7"
 
     def test_a_fill_behind_a_lost_one_does_not_hide_it(self, probe: Probe, store: MemoryStore) -> None:
         probe.fail_next()
@@ -247,7 +338,7 @@ class TestAccountEvents:
         probe.tell(fill(5))
         probe.restart()
         assert probe.take(ResyncAccount)[-1].after == 0
-        probe.tell(fill(4), fill(5), resynced(5))
+        probe.tell(fill(4), fill(5), to(probe, resynced(5)))
         assert [row.seq for row in store.fills()] == [4, 5]
         assert store.meta(ACCOUNT_SEQ) == "5"
 
@@ -315,7 +406,7 @@ class TestStoreFailure:
     def test_too_much_waiting_ends_the_bot(
         self, probe: Probe, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(journaler, "WAITING_MAX", 2)
+        monkeypatch.setattr(commits, "WAITING_MAX", 2)
         store.fail_next("broken", times=10)
         ends = []
         for seq in (1, 2, 3):

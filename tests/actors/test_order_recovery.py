@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tbh.actors.journaler import ACCOUNT_SEQ
+from tbh.actors.order_findings import VERSION_LEAP
 from tbh.domain import ids
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import ResyncAccount
@@ -213,3 +214,24 @@ def test_without_a_memory_an_entry_that_was_sent_already_is_taken_over(new_desk:
     desk.found(order, OrderStatus.ACCEPTED)
     assert desk.take(PlaceOrder) == []
     assert desk.state(order.client_order_id).status is OrderStatus.ACCEPTED
+
+
+def test_an_end_on_the_disk_outranks_what_a_former_incarnation_still_has_on_its_way_there(desk: Desk) -> None:
+    """It had read the order as open; its reading may come to the disk after the end, which came late itself."""
+    order = desk.entry_in_doubt()
+    desk.deny(order)
+    ended = desk.state(order.client_order_id)
+    desk.keep([ended])
+    desk.probe.take()
+    desk.restart()
+    now_at = desk.state(order.client_order_id)
+    assert (now_at.status, now_at.version - ended.version > VERSION_LEAP) == (OrderStatus.ABSENT, True)
+    assert [one.state for one in desk.take(OrderChanged) if one.state.status is OrderStatus.ABSENT] == [now_at]
+
+
+def test_after_a_restart_of_the_gateway_the_open_orders_are_asked_for_again(new_desk: Any) -> None:
+    """It lists them now and then from when it is asked, and has forgotten that it was."""
+    desk = new_desk()
+    desk.probe.take()
+    desk.probe.tell(Restarted(actor="gateway", incarnation=1, reason="x"))
+    assert [one.symbol is not None for one in desk.probe.take(ResyncAccount)] == [True]

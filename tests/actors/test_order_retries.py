@@ -11,6 +11,7 @@ import pytest
 from tbh.actors.order_protection import REFUSALS_AGE_S, REFUSALS_MAX
 from tbh.actors.order_retries import ATTEMPTS_MAX, SLOW_RETRY_S
 from tbh.domain import ids
+from tbh.messages.account import AccountResynced
 from tbh.messages.controls import RequestDone, ResolveOrder
 from tbh.messages.health import Notice
 from tbh.messages.orders import (
@@ -30,6 +31,7 @@ from tests.actors.conftest import MARKET, SPOT
 Desk = Any  # of this folder's conftest
 ONE = Decimal(1)
 WINDOW_S = 6.0
+LOOKED = AccountResynced(requester="order_manager:look", seq=0)
 FLATTEN = Flatten(request_id="flatten:1", reason="asked")
 
 
@@ -46,6 +48,12 @@ def bare(desk: Desk) -> Order:
     desk.fill(entry)
     stop: Order = desk.order(Purpose.STOP)
     return stop
+
+
+def look_again(desk: Desk) -> None:
+    """Nothing of a former process can arrive any more, and the open orders are read after that."""
+    desk.probe.advance(WINDOW_S, market=False)
+    desk.probe.tell(LOOKED)
 
 
 def keys(desk: Desk) -> list[str]:
@@ -192,23 +200,29 @@ def test_a_young_process_asks_after_an_exit_before_it_sends_it(lived: Desk) -> N
     assert PlaceOrder(order=stop) not in sent
     lived.deny(stop, conclusive=False)
     assert lived.take(PlaceOrder) == []
+    look_again(lived)
+    assert lived.take(PlaceOrder) == []
     lived.deny(stop)
     assert lived.take(PlaceOrder) == [PlaceOrder(order=stop)]
 
 
 def test_an_exit_that_a_former_process_has_sent_is_not_sent_again(lived: Desk) -> None:
     stop = lived.order(Purpose.STOP)
-    lived.deny(stop)
     lived.record(stop)
     lived.deny(stop)
+    look_again(lived)
     lived.probe.tell(OrderSubmitted(client_order_id=stop.client_order_id))
+    assert [one.order.purpose for one in lived.take(PlaceOrder)] == [Purpose.STOP]
+
+
+def test_an_exit_that_is_found_while_it_waits_is_not_sent(lived: Desk) -> None:
     lived.probe.tell(FLATTEN)
-    lived.cancel(stop)
     flatten = lived.order(Purpose.FLATTEN)
     lived.record(flatten)
     lived.found(flatten, OrderStatus.FILLED, ONE)
     lived.fill(flatten)
-    assert [one.order.purpose for one in lived.take(PlaceOrder)] == [Purpose.STOP]
+    look_again(lived)
+    assert lived.take(PlaceOrder) == []
     assert lived.probe.actor._position is None
 
 
@@ -216,17 +230,16 @@ def test_an_exit_waits_for_the_answer_however_long_it_takes(lived: Desk) -> None
     stop = lived.order(Purpose.STOP)
     lived.record(stop)
     lived.probe.advance(60, market=False)
-    assert lived.take(PlaceOrder) == []
     lived.deny(stop)
+    assert lived.take(PlaceOrder) == []
+    lived.probe.tell(LOOKED)
     assert lived.take(PlaceOrder) == [PlaceOrder(order=stop)]
 
 
 @pytest.mark.parametrize("market", [SPOT, MARKET])
 def test_an_exit_is_not_delayed_once_nothing_of_a_former_process_can_arrive(new_desk: Any, market: Any) -> None:
-    """Nor ever where reduce-only is enforced: what is sent twice there closes nothing twice."""
     desk = new_desk(market, arrival_window_s=WINDOW_S)
-    if market is SPOT:
-        desk.probe.advance(WINDOW_S, market=False)
+    look_again(desk)
     stop = bare(desk)
     desk.record(stop)
     assert PlaceOrder(order=stop) in desk.take(PlaceOrder)

@@ -27,6 +27,7 @@ from tbh.messages.market import Market
 from tbh.messages.orders import Fill, OrderCanceled, OrderExpired, Side
 from tbh.ports import Batch
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.answers import to
 
 D = Decimal
 SYMBOL = "BTC/USDT"
@@ -70,7 +71,7 @@ class Case:
             lambda ctx: PositionSyncerActor(ctx, market=MARKET, store=self.store, sync_s=sync_s),
             name="position_syncer",
         )
-        self.probe.tell(resynced(seq))
+        self.probe.tell(to(self.probe, resynced(seq)))
         self.probe.take()
 
     def questions(self) -> list[QueryAccount]:
@@ -312,7 +313,7 @@ def test_a_failure_at_any_message_is_followed_by_a_comparison(message: Message) 
     case.probe.tell(message)
     case.probe.advance(1)
     # What the neighbours say to whoever has restarted: the gateway the events again, the order manager the position.
-    case.probe.tell(fill(2), resynced(2), book("2", 2))
+    case.probe.tell(fill(2), to(case.probe, resynced(2)), book("2", 2))
     case.answer("2", 2)
     assert case.probe.restarts == 1
     assert case.told() == [SyncStatus.OK]
@@ -325,7 +326,7 @@ def test_a_failure_at_a_snapshot_is_followed_by_a_comparison() -> None:
     case.probe.fail_next()
     case.answer("1", 1)
     case.probe.advance(1)
-    case.probe.tell(resynced(1), book("1", 1))
+    case.probe.tell(to(case.probe, resynced(1)), book("1", 1))
     case.answer("1", 1)
     assert case.told() == [SyncStatus.OK]
 

@@ -46,6 +46,7 @@ from tbh.messages.strategy import Proposal, Refused, Sizing, SizingKind, Strateg
 from tbh.messages.system import DeadLettered, Restarted
 from tbh.ports import Batch
 from tbh.runtime.probe import EPOCH, Probe
+from tests.actors.answers import to
 
 D = Decimal
 MINUTE = timedelta(minutes=1)
@@ -227,6 +228,16 @@ def test_an_open_entry_order_stands_in_the_way_of_another_until_it_is_done() -> 
     assert case.ask(proposal(at=6)) == ["approved 1"]
 
 
+def test_what_the_order_manager_has_counted_and_is_not_known_here_yet_stands_in_the_way() -> None:
+    """It may hear of a trade first, and say that the order has filled before the trade itself comes here."""
+    case = Case()
+    case.ask(ENTRY)
+    case.probe.tell(changed(ENTRY, OrderStatus.FILLED, version=2, filled="1"))
+    assert case.ask(proposal(at=5)) == ["entry_open"]
+    case.probe.tell(replace(fill(1), client_order_id=f"c:{ENTRY.proposal_id}"), fill(2, Side.SELL))
+    assert case.ask(proposal(at=6)) == ["approved 1"]
+
+
 def test_an_older_state_of_an_order_changes_nothing() -> None:
     case = Case(changed(ENTRY, OrderStatus.CANCELED, version=4), changed(ENTRY, OrderStatus.ACCEPTED, version=2))
     assert case.ask(proposal(at=5)) == ["approved 1"]
@@ -236,8 +247,10 @@ def test_trades_of_a_day_are_counted_by_the_entries_that_came_to_something() -> 
     case = Case(limits=RiskLimits(max_trades=2))
     for at, status, filled in ((1, OrderStatus.FILLED, "1"), (2, OrderStatus.REJECTED, "0")):
         case.probe.tell(changed(proposal(at=at), status, filled=filled))
+    case.probe.tell(replace(fill(1), client_order_id="c:entry|1"), fill(2, Side.SELL))
     assert case.ask(proposal(at=3)) == ["approved 1"]
     case.probe.tell(changed(proposal(at=3), OrderStatus.FILLED, filled="1"))
+    case.probe.tell(replace(fill(3), client_order_id="c:entry|3"), fill(4, Side.SELL))
     assert case.ask(proposal(at=4)) == ["max_trades"]
     assert case.ask(proposal(at=24 * 60)) == ["approved 1"]
 
@@ -312,7 +325,7 @@ def test_it_asks_for_the_events_that_the_store_may_not_have_until_it_has_them() 
     case = Case(store=store, ready=False)
     case.probe.advance(1)
     assert case.probe.take() == [ResyncAccount(requester="risk", after=7)]
-    case.probe.tell(RESYNCED)
+    case.probe.tell(to(case.probe, RESYNCED))
     case.probe.advance(5)
     assert case.probe.take() == []
 
@@ -322,7 +335,7 @@ def test_an_exit_waits_for_the_account_as_long_as_it_takes() -> None:
     case.ask(EXIT)
     case.probe.advance(10 * WAIT_MAX_S)
     assert case.answers() == []
-    case.probe.tell(RESYNCED)
+    case.probe.tell(to(case.probe, RESYNCED))
     assert case.answers() == ["approved 1"]
 
 
@@ -332,7 +345,7 @@ def test_an_entry_that_waited_too_long_is_refused() -> None:
     case.probe.advance(WAIT_MAX_S + 1, market=False)
     (refused,) = case.probe.take(Refused)
     assert (refused.rule, refused.detail) == ("warmup", "waited in vain: not known: account")
-    case.probe.tell(RESYNCED)
+    case.probe.tell(to(case.probe, RESYNCED))
     assert case.ask(ENTRY) == ["warmup"]
 
 
@@ -340,7 +353,7 @@ def test_an_entry_whose_bar_ends_while_it_waits_is_refused() -> None:
     case = Case(CONTROLS, RENEWED, ready=False)
     case.ask(ENTRY)
     case.probe.set_now(EPOCH + 3 * MINUTE)
-    case.probe.tell(RESYNCED)
+    case.probe.tell(to(case.probe, RESYNCED))
     assert case.answers() == ["expired"]
 
 
@@ -348,7 +361,7 @@ def test_what_is_asked_for_beyond_the_limit_is_left_to_be_asked_again() -> None:
     case = Case(CONTROLS, RENEWED, ready=False)
     many = [replace(ENTRY, proposal_id=f"p{number}") for number in range(WAITING_MAX + 1)]
     case.ask(*many)
-    case.probe.tell(RESYNCED)
+    case.probe.tell(to(case.probe, RESYNCED))
     assert len(case.answers()) == WAITING_MAX
     assert case.ask(many[-1]) == ["entry_open"]
 
@@ -358,7 +371,7 @@ def test_what_is_asked_for_beyond_the_limit_is_left_to_be_asked_again() -> None:
 
 def test_the_gate_is_told_when_it_is_known_and_whenever_it_changes() -> None:
     case = Case(ready=False)
-    case.probe.tell(RESYNCED, CONTROLS)
+    case.probe.tell(to(case.probe, RESYNCED), CONTROLS)
     assert case.probe.take(GateChanged) == []
     case.probe.tell(RENEWED, RENEWED)
     assert case.probe.take(GateChanged) == [OPEN]
@@ -623,6 +636,7 @@ def test_a_failure_at_any_message_is_survived_and_the_answer_is_the_same(message
     case.probe.tell(message)
     case.probe.advance(1, market=False)
     # What the neighbours say to whoever has restarted.
-    case.probe.tell(*case.probe.dead_letters, *READY, synced(SyncStatus.OK))
+    ready = (to(case.probe, RESYNCED), CONTROLS, RENEWED)
+    case.probe.tell(*case.probe.dead_letters, *ready, synced(SyncStatus.OK))
     assert case.ask(proposal(at=5)) == ["approved 1"]
     assert case.probe.restarts == 1

@@ -157,7 +157,7 @@ def refused(index: int, purpose: Purpose = Purpose.ENTRY) -> Refused:
 def test_a_closed_bar_is_decided_recorded_and_proposed_at_once() -> None:
     case = Case({0: (ENTER,)})
     case.close(0)
-    ticked, recorded, proposal = case.probe.take()
+    recorded, proposal, ticked = case.probe.take()
     assert ticked == StrategyTicked(strategy="s", bar_index=0, warm=False, proposals=1)
     assert recorded.decision == Decision(
         decision_id=decision_id(0), strategy="s", symbol=SYMBOL, bar_open=EPOCH, bar_index=0,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tbh.actors.escape import ATTEMPTS_MAX, Outside, PositionPolicy
+from tbh.actors.escape import ATTEMPTS_MAX, REVISIONS_TRIED_MAX, Outside, PositionPolicy
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.actors.supervisor import Supervisor
 from tbh.domain import ids
@@ -63,6 +63,11 @@ FILL = Fill(
     at=OPEN,
     seq=1,
 )
+
+
+def escape_id(number: int) -> str:
+    """The supervisor's own ids: the last ones of the second in which it sends (five minutes after the entry's bar)."""
+    return stop_id(301 * ids.REVISIONS_PER_SECOND - REVISIONS_TRIED_MAX + number)
 
 
 def stop_id(revision: int) -> str:
@@ -410,7 +415,7 @@ def test_protect_places_the_stop_that_is_missing() -> None:
         Decimal(2),
         Decimal("90.00"),
     )
-    assert order.client_order_id == stop_id(0)
+    assert order.client_order_id == escape_id(0)
 
 
 def test_protect_lets_a_stop_that_stands_be() -> None:
@@ -428,7 +433,7 @@ def test_a_stop_that_is_too_small_does_not_count() -> None:
     case.keep(stop(0, qty=1), OrderStatus.ACCEPTED)
     case.venue.resting = {stop_id(0): Decimal(0)}
     case.escalate()
-    assert [(order.client_order_id, order.qty) for order in case.venue.placed] == [(stop_id(1), Decimal(2))]
+    assert [(order.client_order_id, order.qty) for order in case.venue.placed] == [(escape_id(0), Decimal(2))]
 
 
 def test_on_spot_only_what_is_bare_gets_a_stop() -> None:
@@ -456,14 +461,22 @@ def test_a_trailing_stop_is_put_where_it_was_last() -> None:
     case.keep(stop(1, price=97), OrderStatus.ABSENT)
     case.store.commit(Batch(fills=[FILL], meta={ACCOUNT_SEQ: "1"}))
     case.escalate()
-    assert [(order.client_order_id, order.stop_price) for order in case.venue.placed] == [(stop_id(2), Decimal(97))]
+    assert [(order.client_order_id, order.stop_price) for order in case.venue.placed] == [(escape_id(0), Decimal(97))]
 
 
 def test_an_id_that_the_exchange_has_seen_is_not_used_again() -> None:
     case = Case()
-    case.venue.known = {stop_id(0), stop_id(1)}
+    case.venue.known = {escape_id(0), escape_id(1)}
     case.escalate()
-    assert [order.client_order_id for order in case.venue.placed] == [stop_id(2)]
+    assert [order.client_order_id for order in case.venue.placed] == [escape_id(2)]
+
+
+def test_its_stop_has_an_id_that_the_tree_will_not_use_which_may_still_be_about_to_send_one() -> None:
+    case = Case()
+    case.keep(stop(0), OrderStatus.CANCELED)
+    case.escalate()
+    (order,) = case.venue.placed
+    assert order.client_order_id not in {stop_id(revision) for revision in range(300)}
 
 
 def test_a_refused_stop_ends_in_an_exit_at_market() -> None:
