@@ -6,6 +6,7 @@ decided, when each commit begins and ends, and when the request is handed to the
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,10 +49,12 @@ class StampedWire(Wire):
     def __init__(self) -> None:
         super().__init__()
         self.sent_ns = 0
+        self.sent = threading.Event()
 
     def _exchange(self, origin: str, reply: Any, method: str, request: bytes) -> Answer:
         if method == "POST":
             self.sent_ns = time.perf_counter_ns()
+            self.sent.set()
         answer = super()._exchange(origin, reply, method, request)
         return replace(answer, headers={name: text for name, text in answer.headers.items() if name != _WEIGHT})
 
@@ -194,7 +197,7 @@ class OrderBot:
 
     def trade(self) -> tuple[int, int]:
         """(decided, sent) of one order, in ns of the performance counter. ``TimeoutError`` when none leaves."""
-        sent_ns = self.wire.sent_ns
+        self.wire.sent.clear()
         price = Decimal(50_000)
         # Every bar is an hour after the one before it, and the first closes after the start: none is ever too late, and
         # none is of a former life on another disk.
@@ -204,7 +207,9 @@ class OrderBot:
         self.host.publish(MarketMoved(symbol=symbol, bar_open=opened, phase=Phase.CLOSE, price=price))
         self.host.publish(Bar(symbol=symbol, timeframe_s=BAR_S, index=self._bars, candle=candle))
         self._bars += 1
-        self._wait(lambda: self.wire.sent_ns != sent_ns)
+        self.wire.sent.wait(QUIET_S)  # asleep: a look now and then would have the interpreter while the order needs it
+        if not self.wire.sent.is_set():
+            raise TimeoutError(f"no order left after bar {self._bars}: {self.host.escalation}")
         self._wait_until_quiet()
         return self.strategy.decided_ns[-1], self.wire.sent_ns
 
@@ -223,7 +228,7 @@ class OrderBot:
         deadline_s = time.monotonic() + QUIET_S
         while not done():
             if self.host.escalation is not None or time.monotonic() > deadline_s:
-                raise TimeoutError(f"no order left after bar {self._bars}: {self.host.escalation}")
+                raise TimeoutError(f"no rest after bar {self._bars}: {self.host.escalation}")
             time.sleep(0.001)
 
     def close(self) -> None:

@@ -34,12 +34,12 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Times of the journal's calls, and the bots' own stores against the rows."""
-    bots, seconds = (3, 6.0) if args.quick else (args.bots, args.seconds)
+    bots, seconds, idle_s = (3, 6.0, 0.5) if args.quick else (args.bots, args.seconds, 2.0)
     calls: dict[str, list[float]] = defaultdict(list)
     with running_stack(access_log=lambda line: _note(calls, line)) as stack:
         probe_bot = stack.make_bot()
         probe = stack.rpc(probe_bot, "probe", stack.root / "probe")
-        floor = _probe_for(probe, 2.0)
+        floor = _probe_for(probe, idle_s)
         running = _start(stack, bots, args.bars_per_second)
         calls.clear()
         probed = _probe_for(probe, seconds)

@@ -1,16 +1,21 @@
 """From a decision to its order on the wire, and what of that is neither the disk's nor the adapter's.
 
-The path: the strategy has decided; decision and draft are each committed (``synchronous=FULL``, one flush each); risk,
-order manager, journaler and gateway hand the order on (five hops between threads); the adapter signs it and gives it to
-the socket. ``us`` is all of that. ``overhead`` is what is left when the two commits of each order are taken off, as
-long as they took, and the adapter's own work, as long as it takes with nothing beside it: whatever the bot's threads
-take from each other there is overhead. The floors are measured between the rounds of the path, in the same process: the
-very batches of the round, committed to a second store; orders placed by a second adapter; a chain of bare actors.
+The path: the strategy has decided; risk, order manager, journaler and gateway hand the order on (five hops between
+threads); decision and draft are committed (``synchronous=FULL``) before it goes; the adapter signs it and gives it to
+the socket. ``us`` is all of that. ``overhead`` is what is left when two things are taken off: the commit that holds the
+order's draft, as long as it took, and the adapter's own work, as long as it takes with nothing beside it. Only that
+commit is waited for by the order all the time that it takes. Another one on the way (a decision committed by itself)
+goes on beside the work of risk and order manager, and to take it off would count that work as the disk's; so it counts
+as overhead. So does whatever the bot's threads take from each other.
+
+The floors are measured between the rounds of the path, in the same process: the very batches of the round, committed to
+a second store; orders placed by a second adapter; a message down a chain of bare threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import queue
 import tempfile
 import threading
 import time
@@ -21,8 +26,6 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
-
-import pykka
 
 from bench._order_bot import QTY, Commit, OrderBot, StampedWire, connect
 from bench.binance.process import FakeBinance, running_exchange
@@ -40,12 +43,13 @@ _UNLIMITED: Final = 10**9
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Medians in µs over all rounds; ``commits`` is how many commits lie on the way of an order, ``commit_us`` one of
-    them there, ``request_us`` the adapter's work up to the socket."""
+    """Medians in µs over all rounds; ``commits`` is how many commits of decisions and drafts lie on an order's way,
+    ``commit_us`` the one of its draft there, ``request_us`` the adapter's work up to the socket."""
     rounds, orders = (1, 12) if args.quick else (12, 20)
     paths: list[tuple[int, int]] = []
     commits, requests, round_trips, hops = [], [], [], []
-    waits: list[list[float]] = []
+    waits: list[float] = []
+    counts: list[int] = []
     with (
         tempfile.TemporaryDirectory(prefix="tbh-bench-") as folder,
         running_exchange(seed=1, fee=0, weight_max=_UNLIMITED) as server,
@@ -65,7 +69,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if number < 0:
                     continue  # connections, caches and statements are made in the first round
                 paths += sample
-                waits += [[(one.ended_ns - one.began_ns) / 1000 for one in few] for few in on_the_way]
+                waits += [
+                    sum((one.ended_ns - one.began_ns) / 1000 for one in few if one.batch.drafts) for few in on_the_way
+                ]
+                counts += [len(few) for few in on_the_way]
                 commits += bare_commits
                 requests += [sent for sent, _ in bare_requests]
                 round_trips += [answered for _, answered in bare_requests]
@@ -74,15 +81,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             bot.close()
             exchange.close()
     took = [(sent - decided) / 1000 for decided, sent in paths]
-    beyond_commits = [us - sum(both) for us, both in zip(took, waits, strict=True)]
+    beyond_commits = [us - commit for us, commit in zip(took, waits, strict=True)]
     return {
         "us_p50": round(median(took), 1),
         "us_p99": round(sorted(took)[int(len(took) * 0.99)], 1),
-        "commit_us_p50": round(median(us for both in waits for us in both), 1),
-        "commits": median(len(both) for both in waits),
+        "commit_us_p50": round(median(waits), 1),
+        "commits": median(counts),
         "request_us_p50": round(median(requests), 1),
         "overhead_us_p50": round(median(beyond_commits) - median(requests), 1),
-        "bare_commit_us_p50": round(median(us for both in commits for us in both), 1),
+        "bare_commit_us_p50": round(median(us for few in commits for us in few), 1),
         "round_trip_us_p50": round(median(round_trips), 1),
         "hops_us_p50": round(median(hops), 1),
         "hops": HOPS,
@@ -98,13 +105,17 @@ def _paced(act: Callable[[], Any]) -> Any:
 
 
 def _between(commits: Sequence[Commit], decided_ns: int, sent_ns: int) -> list[Commit]:
-    """The commits that an order has to wait for: its decision's and its draft's. What else the journal did is no
-    excuse."""
+    """The commits of an order's decision and draft. What else the journal did is no excuse."""
     return [
         one
         for one in commits
         if decided_ns <= one.began_ns and one.ended_ns <= sent_ns and (one.batch.decisions or one.batch.drafts)
     ]
+
+
+def _waited(commits: Sequence[Commit]) -> float:
+    """µs in the commit that holds the draft."""
+    return sum((one.ended_ns - one.began_ns) / 1000 for one in commits if one.batch.drafts)
 
 
 def _commit_again(store: SqliteStore, commits: Sequence[Commit]) -> list[float]:
@@ -144,35 +155,29 @@ def _request(exchange: CcxtExchange, wire: StampedWire, server: FakeBinance) -> 
 
 
 def _hops(count: int = 50) -> list[float]:
-    """µs of a message down a chain of ``HOPS`` bare pykka actors, each asleep until it comes."""
+    """µs of a message down a chain of ``HOPS`` bare threads, each asleep until it comes."""
     took: list[float] = []
     arrived = threading.Event()
+    chain: list[queue.SimpleQueue[int | None]] = [queue.SimpleQueue() for _ in range(HOPS)]
 
-    class Last(pykka.ThreadingActor):
-        use_daemon_thread = True
+    def hand_on(mine: queue.SimpleQueue[int | None], following: queue.SimpleQueue[int | None] | None) -> None:
+        while (began_ns := mine.get()) is not None:
+            if following is not None:
+                following.put(began_ns)
+            else:
+                took.append((time.perf_counter_ns() - began_ns) / 1000)
+                arrived.set()
 
-        def on_receive(self, began_ns: int) -> None:
-            took.append((time.perf_counter_ns() - began_ns) / 1000)
-            arrived.set()
-
-    class Link(pykka.ThreadingActor):
-        use_daemon_thread = True
-
-        def __init__(self, following: Any) -> None:
-            super().__init__()
-            self._following = following
-
-        def on_receive(self, began_ns: int) -> None:
-            self._following.tell(began_ns)
-
-    chain: list[Any] = [Last.start()]
-    for _ in range(HOPS - 1):
-        chain.append(Link.start(chain[-1]))
+    pairs = zip(chain, [*chain[1:], None], strict=True)
+    threads = [threading.Thread(target=hand_on, args=pair, daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
     for _ in range(count):
         arrived.clear()
         time.sleep(0.002)
-        chain[-1].tell(time.perf_counter_ns())
+        chain[0].put(time.perf_counter_ns())
         arrived.wait()
-    for actor in reversed(chain):
-        actor.stop()
+    for one, thread in zip(chain, threads, strict=True):
+        one.put(None)
+        thread.join()
     return took

@@ -47,7 +47,7 @@ def ordeal(stack: Stack, *, away_s: float, loss_s: float, lease_s: float) -> dic
     """The whole course; the figures."""
     bot = stack.make_bot()
     definition = parse_definition(DEFAULT_STRATEGY)
-    bars = int((away_s + loss_s + 10.0) * BARS_PER_S)
+    bars = int((away_s + loss_s + 6.0) * BARS_PER_S)
     plan = PaperPlan(
         candles=simulated_market(11, bars, timeframe_s=definition.timeframe_s),
         simulated=True,

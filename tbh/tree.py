@@ -72,7 +72,7 @@ class Parts:
     lease_s: float = 30.0
     lease_margin_s: float = 5.0
     previous_boot_ids: tuple[str, ...] = ()
-    killed_locally: Callable[[], bool] = lambda: False
+    killed_locally: Callable[[], bool] | None = None
     rss_mb: Callable[[], float] = lambda: 0.0
     mailbox_high_water: Callable[[], int] = lambda: 0
     disable_failed_strategy: bool = False

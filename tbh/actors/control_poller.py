@@ -65,8 +65,8 @@ class ControlPollerActor(Actor):
     does not beat as one; the lease may make it more often.
 
     ``previous_boot_ids`` name the boots that this state directory belonged to, so that a restart takes over at once.
-    ``killed_locally`` tells whether an operator on this machine has killed the bot. Raises ``Fatal(75)`` when another
-    runtime owns the bot and ``Fatal(77)`` when the token is refused, ``ValueError`` for a lease within its margin.
+    ``killed_locally``: whether an operator on this machine has killed the bot (None: nobody can). ``Fatal(75)`` when
+    another runtime owns it, ``Fatal(77)`` for a refused token, ``ValueError`` for a lease within its margin.
     """
 
     sends = (
@@ -90,7 +90,7 @@ class ControlPollerActor(Actor):
         lease_s: float,
         margin_s: float,
         previous_boot_ids: tuple[str, ...],
-        killed_locally: Callable[[], bool],
+        killed_locally: Callable[[], bool] | None,
         environment_killed: bool,
         jitter_s: float = 0.0,
     ) -> None:
@@ -113,10 +113,9 @@ class ControlPollerActor(Actor):
         self._controls = _UNKNOWN_CONTROLS
         self._newest_version = 0
         self._told: ControlsChanged | None = None
-        self._acknowledged = 0
+        self._acknowledged = self._sent = self._beats = 0
         self._flattened: str | None = None
         self._done: set[str] = set()
-        self._sent = self._beats = 0
         self._state = BotState(identity)
         if self._resume() or self._claim():
             self._refresh()
@@ -124,7 +123,8 @@ class ControlPollerActor(Actor):
             self._tell_lease(LeaseLapsed(epoch=0))
         self._tell_controls()
         ctx.after(0, _Beat())
-        ctx.every(LOOK_FOR_KILL_EVERY_S, _LookForKill())
+        if killed_locally is not None:
+            ctx.every(LOOK_FOR_KILL_EVERY_S, _LookForKill())
 
     # The lease
 
@@ -230,7 +230,8 @@ class ControlPollerActor(Actor):
 
     def _tell_controls(self) -> None:
         controls = self._controls
-        killed = controls.killed or self._environment_killed or self._killed_locally()
+        here = self._environment_killed or (self._killed_locally is not None and self._killed_locally())
+        killed = controls.killed or here
         changed = ControlsChanged(
             version=controls.version,
             paused=controls.paused,

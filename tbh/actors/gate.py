@@ -36,6 +36,7 @@ class Gate:
 
     def __init__(self, flags: Iterable[str] = ()) -> None:
         self._held: set[tuple[str, str]] = set()
+        self._reasons: tuple[str, ...] = ()
         for flag in flags:
             self.put(flag, True, source="flag")
 
@@ -43,24 +44,27 @@ class Gate:
         """Say whether ``reason`` holds, as far as ``source`` is concerned."""
         if reason not in GATE_REASONS:
             raise ValueError(f"{reason!r} is no gate reason: {', '.join(GATE_REASONS)}")
+        if holds is ((reason, source) in self._held):
+            return
         if holds:
             self._held.add((reason, source))
         else:
-            self._held.discard((reason, source))
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """In the order of ``GATE_REASONS``; empty while entries are open."""
+            self._held.remove((reason, source))
         held = {reason for reason, _ in self._held}
         if "lease_lapsed" not in held:
             # Without the database entries go on until the lease ends; then it is the reason behind the reason.
             held.discard("database_away")
-        return tuple(reason for reason in GATE_REASONS if reason in held)
+        self._reasons = tuple(reason for reason in GATE_REASONS if reason in held)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """In the order of ``GATE_REASONS``; empty while entries are open."""
+        return self._reasons
 
     @property
     def lasting(self) -> tuple[str, ...]:
         """The reasons that are not ``PASSING``."""
-        return tuple(reason for reason in self.reasons if reason not in PASSING)
+        return tuple(reason for reason in self._reasons if reason not in PASSING)
 
 
 class GateKeeper(Actor):
@@ -93,10 +97,9 @@ class GateKeeper(Actor):
         if self._unheard:
             return
         reasons = self._gate.reasons
-        gate = GateChanged(reasons=reasons, exits_allowed="lease_lost" not in reasons)
-        if gate != self._gate_told:
-            self._gate_told = gate
-            self.ctx.send(gate)
+        if self._gate_told is None or reasons != self._gate_told.reasons:
+            self._gate_told = GateChanged(reasons=reasons, exits_allowed="lease_lost" not in reasons)
+            self.ctx.send(self._gate_told)
         self._reconsider()
 
     @receive

@@ -1,21 +1,20 @@
 """The journaler: the only writer of the local store, and so the only one who may say that something is on disk.
 
 Each message is one commit: its rows and the outbox entries that tell the database of them land together, and the
-answer goes out after the disk has both. A message that can't be committed is stashed, in order, and so are all that
-come after it; nothing is answered meanwhile. Askers ask again, the stash outlives a restart of the actor, and what was
-already committed is committed again without effect.
+answer goes out after the disk has both. How that is done, and what waits for it, is in ``commits``. A message that
+can't be committed is stashed, in order, and so are all that come after it; nothing is answered meanwhile. Askers ask
+again, the stash outlives a restart of the actor, and what was already committed is committed again without effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from tbh.actors.account_reader import requester
 from tbh.actors.adjustments import ADJUSTMENTS, stored_adjustments
+from tbh.actors.commits import Committer
 from tbh.actors.rows import (
     adjustment_row,
     approved_row,
     closed_position_row,
-    cycle_row,
     dead_letter_row,
     doubt_row,
     dust_row,
@@ -48,18 +47,13 @@ from tbh.messages.account import (
     SyncStatus,
     TradeClosed,
 )
-from tbh.messages.base import Message, Timer, message
 from tbh.messages.controls import RequestDone
-from tbh.messages.journal import Journaled, MarkRelayed, Relayed, StoreFailed, StoreRecovered
+from tbh.messages.journal import MarkRelayed, Relayed
 from tbh.messages.orders import Fill, Flattened, OrderChanged, OrderDrafted, Purpose, Recorded
-from tbh.messages.strategy import DecisionRecorded, RecordDecision, Refused
-from tbh.messages.system import DeadLettered, Restarted
-from tbh.ports import Batch, DeadLetter, Fatal, Store, Unavailable
-from tbh.runtime.actor import Actor, Context, receive
-
-WAITING_MAX = 10_000
-RETRY_FIRST_S = 0.2
-RETRY_MAX_S = 5.0
+from tbh.messages.strategy import Refused
+from tbh.messages.system import DeadLettered
+from tbh.ports import Batch, DeadLetter, Fatal, Store
+from tbh.runtime.actor import Context, receive
 
 ACCOUNT_SEQ = "account_seq"
 """Meta key: every account event up to this seq has been taken from the gateway."""
@@ -74,34 +68,21 @@ PROPOSED = frozenset({Purpose.ENTRY, Purpose.PYRAMID, Purpose.EXIT})
 _RESYNC = "resync"
 
 
-@message
-class _TryAgain(Timer):
-    """The store may take the stashed messages now."""
+class JournalerActor(Committer):
+    """Implements ARCHITECTURE §6 for one bot."""
 
-
-class JournalerActor(Actor):
-    """Implements ARCHITECTURE §6 for one bot. Halts the bot when more than ``WAITING_MAX`` messages wait for the disk,
-    and passes ``Fatal`` of the store up."""
-
-    sends = (DecisionRecorded, Recorded, Adjusted, Journaled, Relayed, StoreFailed, StoreRecovered, ResyncAccount)
+    sends = (*Committer.sends, Recorded, Adjusted, Relayed, ResyncAccount)
 
     def __init__(self, ctx: Context, *, store: Store, bot_id: str) -> None:
-        super().__init__(ctx)
-        self._store = store
+        super().__init__(ctx, store=store)
         self._bot_id = bot_id
-        self._last_seq = store.counts().recorded
         self._positions = self._read_positions()
         self._account_seq = int(store.meta(ACCOUNT_SEQ) or 0)
         self._sync_status: dict[str, SyncStatus] = {}
         self._closing_seq: int | None = None
         self._restored = store.meta(RESTORED_POSITION) or ""
         self._adjustments = stored_adjustments(store)
-        self._waiting: set[Message] = set()
-        self._failed: StoreFailed | None = None
-        self._retry_s = RETRY_FIRST_S
-        # A former incarnation may have said that the store failed, and nobody else would ever take that back.
-        self._down_since_s = ctx.monotonic() if ctx.incarnation else None
-        resync = ResyncAccount(requester=ctx.name, after=self._account_seq)
+        resync = ResyncAccount(requester=requester(ctx), after=self._account_seq)
         ctx.keep_asking(_RESYNC, resync, every_s=1)
 
     def _read_positions(self) -> dict[str, Position]:
@@ -115,14 +96,6 @@ class JournalerActor(Actor):
             return {}
 
     # Asked for, and answered
-
-    @receive
-    def on_decision(self, command: RecordDecision) -> None:
-        answer = DecisionRecorded(decision_id=command.decision.decision_id)
-        # To have decided nothing is worth no flush of its own: whatever changes the position later brings its own.
-        decision = command.decision
-        batch = Batch(decisions=[decision], outbox=[cycle_row(decision)], flushed=bool(decision.proposals))
-        self._commit(command, batch, lambda: answer)
 
     @receive
     def on_drafted(self, command: OrderDrafted) -> None:
@@ -160,7 +133,7 @@ class JournalerActor(Actor):
 
     @receive
     def on_account_resynced(self, resynced: AccountResynced) -> None:
-        if resynced.requester != self.ctx.name:
+        if resynced.requester != requester(self.ctx):
             return
         seq = max(resynced.seq, self._account_seq)
         if self._commit(resynced, Batch(meta={ACCOUNT_SEQ: str(seq)})):
@@ -267,61 +240,3 @@ class JournalerActor(Actor):
             at=at,
         )
         self._commit(letter, Batch(dead_letters=[row], outbox=[dead_letter_row(letter, at)]))
-
-    @receive
-    def on_restarted(self, _: Restarted) -> None:
-        if self._failed is not None:
-            self.ctx.send(self._failed)
-
-    # The disk
-
-    def _commit(self, given: Message, batch: Batch, answer: Callable[[], Message] | None = None) -> bool:
-        """Commit and answer; or set ``given`` aside and return False."""
-        if self._failed is not None and self._waiting:
-            self._set_aside(given)
-            return False
-        try:
-            last_seq = self._store.commit(batch)
-        except Unavailable as failure:
-            self._fail(failure)
-            self._set_aside(given)
-            return False
-        if self._down_since_s is not None:
-            self.ctx.send(StoreRecovered(down_for_s=self.ctx.monotonic() - self._down_since_s))
-            self._down_since_s = self._failed = None
-            self._retry_s = RETRY_FIRST_S
-        if answer is not None:
-            self.ctx.send(answer())
-        if last_seq > self._last_seq:
-            self._last_seq = last_seq
-            if batch.flushed:
-                # What is not flushed has time, and goes with what comes next or when the relay looks by itself.
-                self.ctx.send(Journaled(last_seq=last_seq))
-        return True
-
-    def _fail(self, failure: Unavailable) -> None:
-        reason = "disk_full" if failure.reason == "disk_full" else "broken"
-        failed = StoreFailed(reason=reason, detail=str(failure))
-        if self._failed is None or self._failed.reason != reason:
-            self.ctx.log.error("store_failed", reason=reason, detail=failed.detail)
-            self.ctx.send(failed)
-        self._failed = failed
-        if self._down_since_s is None:
-            self._down_since_s = self.ctx.monotonic()
-        self.ctx.after(self._retry_s, _TryAgain())
-        self._retry_s = min(self._retry_s * 2, RETRY_MAX_S)
-
-    def _set_aside(self, given: Message) -> None:
-        if given in self._waiting:
-            return  # whoever asks keeps asking; one answer is enough
-        if len(self._waiting) >= WAITING_MAX:
-            self.ctx.halt(f"the local store has been failing and {WAITING_MAX} messages wait for it: {self._failed}")
-            return
-        self._waiting.add(given)
-        self.ctx.stash()
-
-    @receive
-    def on_try_again(self, _: _TryAgain) -> None:
-        """The first of the stashed messages finds out; if it fails, all of them are stashed again."""
-        self._waiting.clear()
-        self.ctx.unstash()

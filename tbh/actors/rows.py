@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from tbh.domain.findings import about_sync
 from tbh.domain.money import plain
@@ -30,42 +31,29 @@ from tbh.messages.strategy import Decision, Refused
 from tbh.messages.system import DeadLettered
 
 Entry = tuple[str, Mapping[str, Any], str]
+_PRICES: Final = ("stop_loss", "take_profit", "basis_price")
 
 
 def utc_text(at: datetime) -> str:
     """``2026-01-01T00:00:00Z``; ``ValueError`` for a naive time."""
     if at.utcoffset() is None:
         raise ValueError(f"a naive time: {at!r}")
-    return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+    in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return in_utc.isoformat().removesuffix("+00:00") + "Z"
 
 
 def order_row(changed: OrderChanged) -> Entry:
     """``bot_runtime_upsert_trade``: one row per transition, so that none is skipped as known."""
     state, order = changed.state, changed.state.order
     payload = {
-        "client_order_id": order.client_order_id,
-        "intent_id": order.intent_id,
-        "symbol": order.symbol,
-        "strategy": order.strategy or None,
-        "side": order.side.value,
-        "event": order.purpose.value,
-        "order_type": order.type.value,
+        **_as_drafted(order),
         "order_status": state.status.value,
-        "order_price": _money(order.price),
-        "stop_price": _money(order.stop_price),
-        "qty": plain(order.qty),
         "filled_qty": plain(state.filled_qty),
         "avg_fill_price": _money(state.avg_price),
-        "reduce_only": order.reduce_only,
-        "layer": order.layer,
-        "attempt": order.attempt,
-        "bar_open": utc_text(order.bar_open),
-        "created_at": utc_text(order.created_at),
         "changed_at": utc_text(state.seen_at),
         "change": changed.event,
         "reason": state.reason,
         "version": state.version,
-        "protection": None if order.protection is None else _protection(order.protection),
     }
     if changed.event == "adopted":  # what it was made for is not known here, and perhaps there
         for name in ("intent_id", "strategy", "layer", "attempt", "bar_open", "created_at", "order_type", "protection"):
@@ -76,6 +64,29 @@ def order_row(changed: OrderChanged) -> Entry:
         "p_payload": _known(payload),
     }
     return "bot_runtime_upsert_trade", args, f"order:{order.client_order_id}:{state.version}"
+
+
+@lru_cache(maxsize=64)
+def _as_drafted(order: Order) -> Mapping[str, Any]:
+    """What each row of an order says alike: it has some five of them, one after the other."""
+    return {
+        "client_order_id": order.client_order_id,
+        "intent_id": order.intent_id,
+        "symbol": order.symbol,
+        "strategy": order.strategy or None,
+        "side": order.side.value,
+        "event": order.purpose.value,
+        "order_type": order.type.value,
+        "order_price": _money(order.price),
+        "stop_price": _money(order.stop_price),
+        "qty": plain(order.qty),
+        "reduce_only": order.reduce_only,
+        "layer": order.layer,
+        "attempt": order.attempt,
+        "bar_open": utc_text(order.bar_open),
+        "created_at": utc_text(order.created_at),
+        "protection": None if order.protection is None else _protection(order.protection),
+    }
 
 
 def fill_row(fill: Fill) -> Entry:
@@ -300,15 +311,9 @@ def sync_row(synced: PositionSynced) -> Entry:
 
 
 def _protection(protection: Protection) -> dict[str, Any]:
-    trailing = protection.trailing
-    told = {
-        "stop_loss": _money(protection.stop_loss),
-        "take_profit": _money(protection.take_profit),
-        "trailing": None
-        if trailing is None
-        else {"distance": plain(trailing.distance), "activate_at": plain(trailing.activate_at)},
-        "basis_price": _money(protection.basis_price),
-    }
+    told: dict[str, Any] = {name: _money(getattr(protection, name)) for name in _PRICES}
+    if (trailing := protection.trailing) is not None:
+        told["trailing"] = {"distance": plain(trailing.distance), "activate_at": plain(trailing.activate_at)}
     return _known(told)
 
 

@@ -53,6 +53,7 @@ class StrategyActor(Actor):
     """
 
     sends = (RecordDecision, Proposal, StrategyTicked, IndicatorFailed, StrategyProtectOnly)
+    unhurried = frozenset({Recorded})
 
     def __init__(self, ctx: Context, *, strategy: Strategy, feed: Feed, store: StoreReader) -> None:
         super().__init__(ctx)
@@ -156,6 +157,8 @@ class StrategyActor(Actor):
         if self._protect_only is not None:
             wishes = tuple(wish for wish in wishes if not wish.purpose.increases_risk)
         decision = self._decision(candle, wishes)
+        self.ctx.keep_asking(f"decision:{decision.decision_id}", RecordDecision(decision=decision), every_s=REPEAT_S)
+        self._propose(decision.proposals)
         self.ctx.send(
             StrategyTicked(
                 strategy=decision.strategy,
@@ -164,8 +167,6 @@ class StrategyActor(Actor):
                 proposals=len(decision.proposals),
             )
         )
-        self.ctx.keep_asking(f"decision:{decision.decision_id}", RecordDecision(decision=decision), every_s=REPEAT_S)
-        self._propose(decision.proposals)
 
     def _ask_stored(self, candle: Candle) -> bool:
         """Whether the bar was decided by a former incarnation; what it wished and has no order yet is asked again."""

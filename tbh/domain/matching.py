@@ -28,7 +28,7 @@ also of market orders. Everything is exact: no product or sum is ever rounded, o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -36,6 +36,7 @@ from typing import Literal
 from tbh.domain.admission import Refusal, check_form, check_funds, check_limits, check_position
 from tbh.domain.money import EXACT, floor_to_step, plain
 from tbh.domain.venue import Account, Resting, Standing, VenueState, crosses, reducible, standing, triggers
+from tbh.messages.base import replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, OrderType, Side
 

@@ -57,6 +57,8 @@ def dec(text: str | int) -> Decimal:
         raise ValueError(f"not a number: {text!r}") from None
     if not value.is_finite():
         raise ValueError(f"not a finite number: {text!r}")
+    if len(text) <= MAGNITUDE_MAX and "e" not in text and "E" not in text:
+        return value  # its digits are all there: no more of them than the magnitude allows
     exponent = value.as_tuple().exponent
     if abs(value.adjusted()) > MAGNITUDE_MAX or (isinstance(exponent, int) and abs(exponent) > TEXT_LENGTH_MAX):
         raise ValueError(f"an amount lies within 1e-{MAGNITUDE_MAX} and 1e{MAGNITUDE_MAX} in size: {text!r}")

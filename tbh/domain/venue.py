@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from tbh.domain.money import EXACT, ZERO, dec, divide, floor_to_step
+from tbh.messages.base import replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Order, OrderStatus, OrderType, Side
 

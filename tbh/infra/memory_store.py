@@ -54,9 +54,10 @@ class MemoryStore:
             if self._failures:
                 raise self._failures.pop(0)
             texts = [entry_text(fn, args, key) if self._text else "" for fn, args, key in batch.outbox]
-            fresh = len({key for _, _, key in batch.outbox} - self._keys)
-            if batch.relayed_up_to is not None and batch.relayed_up_to > self._last_seq + fresh:
-                raise relayed_beyond_recorded(batch.relayed_up_to, self._last_seq + fresh)
+            if batch.relayed_up_to is not None and batch.relayed_up_to > self._last_seq:
+                fresh = len({key for _, _, key in batch.outbox} - self._keys)
+                if batch.relayed_up_to > self._last_seq + fresh:
+                    raise relayed_beyond_recorded(batch.relayed_up_to, self._last_seq + fresh)
             self._write_rows(batch)
             self._write_outbox(batch, texts)
             return self._last_seq
@@ -102,8 +103,9 @@ class MemoryStore:
             if seq in self._outbox:
                 self._refused[seq] = (self._outbox.pop(seq)[0], reason)
         if batch.relayed_up_to is not None and batch.relayed_up_to > self._relayed_up_to:
+            for seq in range(self._relayed_up_to + 1, batch.relayed_up_to + 1):
+                self._outbox.pop(seq, None)
             self._relayed_up_to = batch.relayed_up_to
-            self._outbox = {seq: entry for seq, entry in self._outbox.items() if seq > self._relayed_up_to}
 
     @property
     def last_seq(self) -> int:

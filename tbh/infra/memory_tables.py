@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from tbh.domain.money import dec
@@ -133,10 +134,10 @@ def as_json(data: Mapping[str, Any]) -> Row:
 
 def merged(standing: Row, patch: Mapping[str, Any]) -> Row:
     """``standing`` with ``patch`` on top: objects are merged key by key, anything else is replaced."""
-    made = dict(standing)
+    made = {**standing, **patch}
     for key, value in patch.items():
-        below = made.get(key)
-        made[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        if isinstance(value, dict) and isinstance(below := standing.get(key), dict):
+            made[key] = merged(below, value)
     return made
 
 
@@ -155,7 +156,7 @@ def _upsert_trade(tables: MemoryTables, args: Row) -> None:
     if standing is None:
         _text(payload, "symbol")
         standing = {"exchange_order_id": None, "order_status": status, "filled_qty": "0"}
-    known_id, before = standing["exchange_order_id"], dec(standing["filled_qty"])
+    known_id, before = standing["exchange_order_id"], Decimal(standing["filled_qty"])
     filled = _amount(payload, "filled_qty", default=standing["filled_qty"])
     if exchange_id is not None and exchange_id != known_id:
         taken = any(row["exchange_order_id"] == exchange_id for row in tables.trades.values())

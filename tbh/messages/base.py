@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from dataclasses import replace as _replace_any
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 _T = TypeVar("_T", bound=type)
+_V = TypeVar("_V")
 
 _frozen: Callable[[Any], Any] = dataclass(frozen=True, slots=True, kw_only=True)
 
@@ -31,7 +33,39 @@ def message(cls: _T) -> _T:
     made: _T = _frozen(cls)
     if "__post_init__" not in vars(made):
         made.__init__ = _quick_init(made)  # type: ignore[misc]
+        _COPIERS[made] = _quick_copy(made)
     return made
+
+
+_COPIERS: dict[type, tuple[Callable[[Any], Any], dict[str, Callable[[Any, Any], None]]]] = {}
+"""Of each message type: how to copy one, and the setters of its slots."""
+
+
+def replace(value: _V, /, **changes: Any) -> _V:
+    """``dataclasses.replace`` for messages and values, at a third of its price: an order is replaced at each of its
+    transitions. ``TypeError`` for a field that there is none of."""
+    known = _COPIERS.get(type(value))
+    if known is None:
+        return _replace_any(value, **changes)  # type: ignore[type-var]  # it has a __post_init__, or is no message
+    copied, setters = known
+    made: _V = copied(value)
+    for name, change in changes.items():
+        setter = setters.get(name)
+        if setter is None:
+            raise TypeError(f"{type(value).__name__} has no field {name!r}")
+        setter(made, change)
+    return made
+
+
+def _quick_copy(made: type) -> tuple[Callable[[Any], Any], dict[str, Callable[[Any, Any], None]]]:
+    setters: dict[str, Callable[[Any, Any], None]] = {
+        field.name: getattr(made, field.name).__set__ for field in fields(made)
+    }
+    given: dict[str, Any] = {"_new": object.__new__, "_made": made}
+    given |= {f"_set_{name}": setter for name, setter in setters.items()}
+    body = "".join(f" _set_{name}(new, value.{name})\n" for name in setters)
+    exec(f"def copied(value):\n new = _new(_made)\n{body} return new\n", given)  # noqa: S102  # from field names
+    return given["copied"], setters
 
 
 def _quick_init(made: type) -> Callable[..., None]:

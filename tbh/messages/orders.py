@@ -46,13 +46,9 @@ class Purpose(StrEnum):
     EMERGENCY = "emergency"
     MANUAL = "manual"
 
-    @property
-    def increases_risk(self) -> bool:
-        return self in (Purpose.ENTRY, Purpose.PYRAMID)
-
-    @property
-    def is_protection(self) -> bool:
-        return self in (Purpose.STOP, Purpose.TARGET)
+    def __init__(self, value: str) -> None:
+        self.increases_risk: Final = value in ("entry", "pyramid")
+        self.is_protection: Final = value in ("stop", "target")
 
 
 class OrderStatus(StrEnum):

@@ -109,9 +109,11 @@ class Context(Protocol):
 
 
 class Actor:
-    """Base class. ``sends`` lists every type that the actor may send."""
+    """Base class. ``sends`` lists every type that the actor may send, ``unhurried`` those that it receives and need not
+    be woken for at once, although others must."""
 
     sends: ClassVar[tuple[type[Message], ...]] = ()
+    unhurried: ClassVar[frozenset[type[Message]]] = frozenset()
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx

@@ -9,9 +9,7 @@ import zlib
 from tbh.messages.base import Message
 from tbh.runtime.mailbox import Envelope
 
-_DELIVERY = struct.Struct("<QIIHI").pack
-_EFFECT = struct.Struct("<QI").pack
-_BUFFER_MAX = 65_536
+_NUMBERS_MAX = 16_384
 
 
 class DeliveryHash:
@@ -21,24 +19,31 @@ class DeliveryHash:
     def __init__(self, deep: bool) -> None:
         self._deep = deep
         self._hash = hashlib.blake2b(digest_size=16)
-        self._buffer = bytearray()
-        self._kinds: dict[type[Message], int] = {}
+        self._numbers: list[int] = []
+        self._note = self._numbers.extend
+        self._names: dict[type[Message] | str, int] = {}
 
     def add(self, now_ns: int, receiver: int, envelope: Envelope) -> None:
         """One delivery at ``now_ns`` of virtual time."""
-        kind = type(envelope.message)
-        ident = self._kinds.get(kind)
-        if ident is None:
-            ident = self._kinds[kind] = zlib.crc32(kind.__name__.encode())
-        self._buffer += _DELIVERY(now_ns, envelope.seq, envelope.cause, receiver, ident)
+        message = envelope.message
+        kind = type(message)
+        try:
+            ident = self._names[kind]
+        except KeyError:
+            ident = self._names[kind] = zlib.crc32(kind.__name__.encode())
+        self._note((now_ns, envelope.seq, envelope.cause, receiver, ident))
         if self._deep:
-            self._buffer += repr(envelope.message).encode()
-        if len(self._buffer) > _BUFFER_MAX:
+            self._flush()
+            self._hash.update(repr(message).encode())
+        elif len(self._numbers) > _NUMBERS_MAX:
             self._flush()
 
     def add_effect(self, now_ns: int, call: str) -> None:
         """One port call taking effect at ``now_ns``."""
-        self._buffer += _EFFECT(now_ns, zlib.crc32(call.encode()))
+        ident = self._names.get(call)
+        if ident is None:
+            ident = self._names[call] = zlib.crc32(call.encode())
+        self._note((now_ns, ident))
 
     @property
     def hexdigest(self) -> str:
@@ -47,5 +52,5 @@ class DeliveryHash:
         return self._hash.hexdigest()
 
     def _flush(self) -> None:
-        self._hash.update(self._buffer)
-        self._buffer.clear()
+        self._hash.update(struct.pack(f"<{len(self._numbers)}Q", *self._numbers))
+        self._numbers.clear()

@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from tbh.messages.base import Message
 from tbh.runtime.cell import Cell
 from tbh.runtime.mailbox import Envelope, MailboxFull
 
 Tokens = queue.SimpleQueue[bool]
 
-MAY_WAIT_S = 0.002
+MAY_WAIT_S = 0.01
 """How long what is sent to a background actor, or is ``unhurried``, waits for more. An order passes from its decision
-to the wire in less, and half a dozen actors that woke up for one fact would have the interpreter in turn meanwhile."""
+to the wire in less, a flush of the disk included, and half a dozen actors that woke up for one fact would have the
+interpreter in turn meanwhile."""
 
 
 class Doorbell:
@@ -69,6 +71,10 @@ class Inbox:
         self._held: deque[bool] = deque() if before is None else before._held
         self._tokens: Tokens = queue.SimpleQueue() if before is None else before._tokens
         self._owed: int = 0 if before is None else before._owed
+
+    def has_time_for(self, kind: type[Message]) -> bool:
+        """Whether the reader need not be woken for it."""
+        return kind.unhurried or kind in self.cell.spec.actor.unhurried
 
     def deliver(self, envelope: Envelope, *, may_wait: bool = False) -> None:
         """From any thread. A stopped actor takes nothing more. What a background actor is told may always wait."""

@@ -58,16 +58,17 @@ class Mailbox:
         """Add one; False when it took the place of an older quote. ``MailboxFull`` when there is no room."""
         if self._conflates and type(envelope.message) in self._conflates:
             return self._conflate(envelope)
-        self._add(envelope)
+        waiting = len(self._items)
+        if waiting >= self.high_water:
+            self._rise(waiting)
+        self._items.append(envelope)
         return True
 
-    def _add(self, item: Envelope | list[Envelope]) -> None:
-        waiting = len(self._items)
+    def _rise(self, waiting: int) -> None:
+        """One more than ever before: note it, or say that there is no room."""
         if waiting >= self.max_waiting:
             raise MailboxFull
-        self._items.append(item)
-        if waiting >= self.high_water:
-            self.high_water = waiting + 1
+        self.high_water = waiting + 1
 
     def _conflate(self, envelope: Envelope) -> bool:
         # The slot is shared with the queue: whoever takes it out reads the newest envelope in it. Without the lock
@@ -79,7 +80,9 @@ class Mailbox:
                 slot[0] = envelope
                 return False
             slot = [envelope]
-            self._add(slot)
+            if len(self._items) >= self.high_water:
+                self._rise(len(self._items))
+            self._items.append(slot)
             self._newest[key] = slot
             return True
 

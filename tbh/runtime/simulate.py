@@ -72,7 +72,7 @@ class Hub:
         self._running = False
         self._interrupted = False
         self._parked: dict[greenlet.greenlet, Process | None] = {}
-        self._resuming: tuple[greenlet.greenlet, tuple[Any, BaseException | None]] | None = None
+        self._resuming: tuple[_Waiting, tuple[Any, BaseException | None]] | None = None
 
     @property
     def inside(self) -> bool:
@@ -99,7 +99,8 @@ class Hub:
         while runner is not None:
             finished = runner.switch(value) if value is not None else runner.switch()
             if self._resuming is not None:
-                (runner, value), self._resuming = self._resuming, None
+                (waiting, value), self._resuming = self._resuming, None
+                runner = waiting.caller
             elif not runner.dead:
                 runner, value = greenlet.greenlet(self._loop), None
             else:
@@ -117,7 +118,7 @@ class Hub:
             time.now_ns = key >> TIE_BITS
             try:
                 if type(payload) is Envelope:
-                    target.tree.deliver(target, payload)
+                    target.deliver(target, payload)
                 else:
                     time.acting = None
                     target(*payload)
@@ -155,18 +156,24 @@ class Hub:
         self.wait(owner, lambda answer: self.time.after(int(seconds * NS), answer, None, None))
 
     def _answer(self, waiting: _Waiting, value: Any, fault: BaseException | None) -> None:
-        if not waiting.answered:
-            waiting.answered = True
+        if waiting.answered:
+            return
+        waiting.answered = True
+        if self._running and self.time.acting is None and self._resuming is None:
+            self._resume(waiting, value, fault)  # nobody's code is interrupted: it goes on once this act is over
+        else:
             self.time.exactly(0, self._resume, waiting, value, fault)
 
     def _resume(self, waiting: _Waiting, value: Any, fault: BaseException | None) -> None:
         owner = waiting.owner
         if owner is None or not owner.misses(self._resume, waiting, value, fault):
-            self._resuming = (waiting.caller, (value, fault))
+            self._resuming = (waiting, (value, fault))
 
     def kill(self, process: Process) -> None:
         """End the process at this instant. Called by its own code (a fault at a delivery), it does not return."""
         process.end()
+        if self._resuming is not None and self._resuming[0].owner is process:
+            self._resuming = None
         if self.inside and self.time.acting is process:
             raise _Killed
 

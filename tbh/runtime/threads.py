@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pykka
@@ -24,7 +24,7 @@ from tbh.messages.base import Message
 from tbh.messages.system import ActorHung, Resume, Stop, Urgent
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Cell, CellState, describe
-from tbh.runtime.clock import process_clock
+from tbh.runtime.clock import process_clock, wall_clock
 from tbh.runtime.host import Intercept
 from tbh.runtime.hosting import TreeHost
 from tbh.runtime.inbox import MAY_WAIT_S, Doorbell, Inbox
@@ -35,9 +35,9 @@ from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.timers import TimerToken, TimerWheel
 
 SWITCH_INTERVAL_S = 0.0001
-"""How long a thread that computes keeps the interpreter from one that has a message. A hop's p99 beside such a thread
-is a few of these: 10.9 ms at the interpreter's own 5 ms, 0.58 ms at 0.2 ms, 0.37 ms at 0.1 ms, 0.28 ms at 0.05 ms. Two
-computing threads together did 97 % of their work at 0.2 ms and 95 % at 0.1 ms (medians of six; ``bench kernel``)."""
+"""How long a thread that computes keeps the interpreter from one that has a message. A hop's p99 beside it is a few of
+these: 10.9 ms at the interpreter's own 5 ms, 0.58 ms at 0.2 ms, 0.37 ms at 0.1 ms, 0.28 ms at 0.05 ms. Two computing
+threads did 97 % of their work at 0.2 ms and 95 % at 0.1 ms (medians of six; ``bench kernel``)."""
 
 HUNG_CHECK_S = 0.25
 _REST_LOOK_S = 0.001
@@ -160,7 +160,7 @@ class ThreadHost(TreeHost):
     ) -> None:
         super().__init__(
             specs,
-            now=now or (lambda: datetime.now(UTC)),
+            now=now or wall_clock,
             seed=seed,
             log=log,
             external=external,
@@ -176,14 +176,16 @@ class ThreadHost(TreeHost):
         self.doorbell = Doorbell(lambda ring: self._wheel.call_after(MAY_WAIT_S, ring))
         self._children = {spec.name: _Child(Cell(spec, self), self) for spec in self.specs}
         self._awaited = tuple(child for child in self._children.values() if not child.cell.spec.background)
-        self._routes: dict[type[Message], tuple[_Child, ...]] = {}
+        self._routes: dict[type[Message], tuple[tuple[_Child, bool], ...]] = {}
 
     # ------------------------------------------------------------ life
 
     def start(self) -> None:
         """Start the children in order, each within its start deadline. ``TimeoutError`` names one that did not."""
-        routes = self.prove_wiring()
-        self._routes = {kind: tuple(self._children[n] for n in names) for kind, names in routes.items()}
+        live = self.on_settled is None  # or a replay would wait for those that have time
+        for kind, names in self.prove_wiring().items():
+            takers = [self._children[name] for name in names]
+            self._routes[kind] = tuple((taker, live and taker.inbox.has_time_for(kind)) for taker in takers)
         self._switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._wheel.start()
@@ -253,9 +255,8 @@ class ThreadHost(TreeHost):
         if takers is None:
             self._unrouted(message)
             return
-        for child in takers:
+        for child, may_wait in takers:
             self._settling.last_seq = seq = next(self._seq)
-            may_wait = message.unhurried and self.on_settled is None  # or a replay would wait, too
             child.inbox.deliver(Envelope(seq, sender, child.name, cause, message), may_wait=may_wait)
 
     def _deliver(self, child: _Child, sender: str, message: Message, incarnation: int = -1) -> None:

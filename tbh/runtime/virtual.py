@@ -25,10 +25,13 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 class Sim:
     """A cell in the simulator: ``ident`` is its number in the hash, ``last_key`` orders each sender's messages."""
 
-    __slots__ = ("awaited", "cell", "ident", "last_key", "tree")
+    __slots__ = ("awaited", "cell", "deliver", "ident", "last_key", "mailbox", "name", "tree")
 
     def __init__(self, cell: Cell, ident: int, tree: VirtualTree) -> None:
         self.cell = cell
+        self.name = cell.name
+        self.mailbox = cell.mailbox
+        self.deliver = tree.deliver
         self.tree = tree
         self.ident = ident
         self.awaited = not cell.spec.background
@@ -106,26 +109,30 @@ class VirtualTree(TreeHost):
         self._arrive(sim, envelope)
 
     def _arrive(self, sim: Sim, envelope: Envelope) -> None:
-        self._time.acting = self.process
-        self._hash.add(self._time.now_ns, sim.ident, envelope)
+        time = self._time
+        time.acting = self.process
+        self._hash.add(time.now_ns, sim.ident, envelope)
         if self._trace is not None:
-            self._trace(self._time.now_ns, envelope)
+            self._trace(time.now_ns, envelope)
         self.messages += 1
-        cell = sim.cell
-        mailbox = cell.mailbox
-        if not cell.busy and not mailbox.suspended and mailbox.idle:
+        cell, mailbox = sim.cell, sim.mailbox
+        if cell.busy or mailbox.suspended or not mailbox.idle:
+            self._keep(sim, envelope)
+        else:
             cell.busy = True
             cell.handle(envelope)
             cell.busy = False
-        elif isinstance(envelope.message, Urgent):
-            mailbox.offer_urgent(envelope)
-        else:
-            try:
-                mailbox.offer(envelope)
-            except MailboxFull:
-                self.overflowed(cell, envelope)
         if not mailbox.idle:
             self._pump(sim)
+
+    def _keep(self, sim: Sim, envelope: Envelope) -> None:
+        if isinstance(envelope.message, Urgent):
+            sim.mailbox.offer_urgent(envelope)
+            return
+        try:
+            sim.mailbox.offer(envelope)
+        except MailboxFull:
+            self.overflowed(sim.cell, envelope)
 
     def _pump(self, sim: Sim) -> None:
         if self.process.out and self.process.misses(self._pump, sim):
@@ -203,7 +210,7 @@ class VirtualTree(TreeHost):
         self._seq = seq = self._seq + 1
         if sim.awaited:
             self._pending += 1
-        self._time.send(sim, sim.last_key, Envelope(seq, sender, sim.cell.name, cause, message))
+        self._time.send(sim, sim.last_key, Envelope(seq, sender, sim.name, cause, message))
 
     def tell(self, name: str, message: Message) -> None:
         self._send(self._sims[name], "host", message, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from tbh.messages.base import Fact, message
 from tbh.runtime.actor import Actor, receive
@@ -17,6 +18,11 @@ from tbh.runtime.threads import ThreadHost
 @message
 class Told(Fact):
     number: int
+
+
+@message
+class Called(Fact):
+    pass
 
 
 class Tolling:
@@ -104,3 +110,47 @@ def test_a_background_actor_handles_what_it_was_told_before_it_stops() -> None:
     host.publish(Told(number=1))
     assert host.stop() == []
     assert numbers == [1]
+
+
+class Unhurried(Actor):
+    """Has time for what it is told, and none for a call."""
+
+    unhurried = frozenset({Told})
+
+    @receive
+    def on_told(self, told: Told) -> None: ...
+
+    @receive
+    def on_called(self, called: Called) -> None: ...
+
+
+def unhurried_host(later: list[Callable[[], None]], **more: Any) -> ThreadHost:
+    spec = ChildSpec(name="reader", actor=Unhurried, factory=Unhurried)
+    host = ThreadHost([spec], external=(Told, Called), **more)
+    host.start()
+    host.doorbell._call_later = later.append
+    return host
+
+
+def test_an_actor_is_not_woken_for_what_it_has_time_for() -> None:
+    later: list[Callable[[], None]] = []
+    host = unhurried_host(later)
+    (reader,) = host.cells
+    host.publish(Told(number=1))
+    assert (len(reader.mailbox), len(later)) == (1, 1)
+    later.pop()()
+    assert host.wait_drained("reader", 5.0)
+    host.publish(Told(number=2))
+    host.publish(Called())
+    assert host.wait_drained("reader", 5.0)
+    assert reader.handled == 3
+    host.stop()
+
+
+def test_a_replay_waits_for_nobody_who_has_time() -> None:
+    later: list[Callable[[], None]] = []
+    host = unhurried_host(later, on_settled=lambda: None)
+    host.publish(Told(number=1))
+    assert later == []
+    assert host.wait_drained("reader", 5.0)
+    host.stop()
