@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from tbh.actors.claimant import Claimant
@@ -17,6 +18,7 @@ from tbh.actors.supervisor import Outside, PositionPolicy, Supervisor
 from tbh.campaign.database import DatabaseClient
 from tbh.campaign.disk import Disk, DiskStore
 from tbh.campaign.exchange import VenueClient, VenueFeed
+from tbh.campaign.insight import seen_in
 from tbh.campaign.setup import BOT_ID
 from tbh.campaign.traders import NAME, ScriptedTrader
 from tbh.campaign.watching import BootLog, heard_by, routes_of, without_reporters
@@ -31,6 +33,7 @@ from tbh.runtime.cell import CellState
 from tbh.runtime.mailbox import Envelope
 from tbh.runtime.simulate import Answer, Simulator
 from tbh.runtime.timeline import Process
+from tbh.simulation import inside
 from tbh.simulation.faults import FaultKind
 from tbh.simulation.market import START
 from tbh.tree import Parts, build_tree
@@ -67,6 +70,8 @@ class Boot:
         self.drafted_ns: dict[str, int] = {}
         self.gate: tuple[str, ...] = ()
         self.injected = False
+        self.calls = 0
+        self.read_qty: Decimal | None = None
         self._over: Answer | None = None
         self._error = timedelta(seconds=world.chance.uniform(-0.3, 0.3))
         if world.dice.knows(FaultKind.CLOCK_STEPPED):
@@ -119,6 +124,8 @@ class Boot:
             exit_code, reason = self._life()
         except Fatal as fatal:
             exit_code, reason = fatal.exit_code, str(fatal)
+        except Rejected as refusal:
+            exit_code, reason = 77 if refusal.reason == "runtime_token_invalid" else 78, str(refusal)
         except Failure as failure:
             exit_code, reason = 70, str(failure)
         self.process.end()
@@ -162,8 +169,6 @@ class Boot:
                 if lease is not None:
                     rpc.get_context()
                     return True
-            except Rejected as refusal:
-                raise Fatal(refusal.reason, exit_code=78, detail=refusal.detail) from refusal
             except (Unavailable, Unknown, Defer) as failure:
                 silent += 1
                 if silent < ASK_TIMES:
@@ -214,7 +219,7 @@ class Boot:
             process=self.process,
             on_escalated=self._escalated,
             routes=routes,
-            heard=heard_by(self),
+            heard={**heard_by(self), **seen_in(self)},
             trace=world.deliveries,
         )
 
@@ -244,7 +249,9 @@ class Boot:
         world = self.world
         kind = world.next_inside(actor)
         if kind is None:
-            return
+            if not world.trials.fails_at(actor, envelope):
+                return
+            kind = FaultKind.FILL_FAILED
         world.fault(kind, f"{actor} at {type(envelope.message).__name__}")
         if kind is FaultKind.PROCESS_KILLED:
             world.kill(self)
@@ -279,7 +286,7 @@ class Boot:
             exchange=lambda: VenueClient(self, escape=True),
             rpc=lambda: cast("Any", rpc),
             store=store.reader,
-            halt=tree.halt,
+            halt=lambda reason: self._halt(tree, reason),
             drain=lambda name, timeout_s: self._drain(tree, name, timeout_s),
             now=self.now,
         )
@@ -291,6 +298,10 @@ class Boot:
             outside=outside,
             log=NullLog(),
         )
+
+    def _halt(self, tree: Simulator, reason: str) -> None:
+        self.world.tell(inside.Halted(boot=self.boot_id, busy=self.calls > 0))
+        tree.halt(reason)
 
     def _drain(self, tree: Simulator, name: str, timeout_s: float) -> bool:
         cell = next(cell for cell in tree.cells if cell.name == name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tbh.campaign.disk import Disk
 from tbh.domain.money import floor_to_step
 from tbh.messages.orders import OrderStatus, Side
+from tbh.ports import Rejected
 from tbh.simulation import steps
 from tbh.simulation.faults import FaultKind
 from tbh.simulation.network import NS
@@ -42,7 +44,7 @@ class Chaos:
             (FaultKind.POWER_LOST, self._lose_power),
             (FaultKind.PROCESS_STOPPED, self._stop_process),
             (FaultKind.CLOCK_STEPPED, self._step_clock),
-            (FaultKind.RIVAL_STARTED, self._start_rival),
+            (FaultKind.RIVAL_STARTED, self.start_rival),
             (FaultKind.OPERATOR_PAUSES, self._pause),
             (FaultKind.OPERATOR_KILLS, self._kill),
             (FaultKind.OPERATOR_FLATTENS, self._flatten),
@@ -160,7 +162,8 @@ class Chaos:
         if client_order_id is not None:
             venue = self._world.floor.venue
             if self._world.chance.random() < 0.3 or venue.end_late(client_order_id, expires=True) is None:
-                venue.expire(client_order_id)
+                with suppress(Rejected):  # it has found nothing to reduce
+                    venue.expire(client_order_id)
             self._world.fault(FaultKind.EXCHANGE_EXPIRES, client_order_id)
 
     def _exchange_away(self) -> None:
@@ -240,7 +243,8 @@ class Chaos:
             self._world.fault(FaultKind.CLOCK_STEPPED, f"{boot.disk.name} by {step_s:.0f} s")
             boot.disk.clock_ahead_s += step_s
 
-    def _start_rival(self) -> None:
+    def start_rival(self) -> None:
+        """A second runtime of the bot, on a machine of its own."""
         world = self._world
         if len(world.living) < 2:
             world.fault(FaultKind.RIVAL_STARTED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbh.ports import Controls, Lease, OutboxEntry, Rejected, SyncResult, Unavailable, Unknown
 from tbh.runtime.simulate import Answer
-from tbh.simulation import steps
+from tbh.simulation import inside, steps
 from tbh.simulation.faults import FaultKind
 from tbh.simulation.network import NS
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from tbh.campaign.boot import Boot
 
 TIMEOUT_S = 3.0
+
+_OWNED = "stale_epoch"
+_ENDING = frozenset({_OWNED, "runtime_token_invalid"})
+_POLLED = frozenset({"claim", "get_context", "get_open_trades", "heartbeat", "refresh_controls", "acknowledge"})
+"""The words by which the database ends a process, and the calls of those who heed them."""
 
 
 class DatabaseClient:
@@ -131,6 +136,7 @@ class DatabaseClient:
         value: Any = None
         refusal: Rejected | None = None
         try:
+            world.trials.check_token(self._boot)
             value = effect()
         except Rejected as no:
             refusal = no
@@ -142,4 +148,13 @@ class DatabaseClient:
         if world.strikes(FaultKind.DATABASE_SLOW):
             world.fault(FaultKind.DATABASE_SLOW, name)
             back_ns += int(world.chance.uniform(0.1, TIMEOUT_S - 0.1) * NS)
-        time.after(back_ns, answer, value, refusal)
+        if refusal is not None and refusal.reason in _ENDING and name in _POLLED:
+            time.after(back_ns, self._refused, answer, refusal)
+        else:
+            time.after(back_ns, answer, value, refusal)
+
+    def _refused(self, answer: Answer, refusal: Rejected) -> None:
+        boot = self._boot
+        busy = boot.calls > 0 or boot.process.out  # what stands still hears it later
+        self._world.tell(inside.DatabaseRefused(boot=boot.boot_id, owned=refusal.reason == _OWNED, busy=busy))
+        answer(None, refusal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.infra.memory_store import MemoryStore
 from tbh.ports import Batch, OutboxEntry, StoreReader, Unavailable
 from tbh.simulation import steps
@@ -117,7 +118,16 @@ class DiskStore:
         before = store.last_seq
         last_seq = store.commit(batch)
         keys = store.keys_after(before) if last_seq > before else {}
-        world.tell(steps.Committed(boot=boot.boot_id, store_id=self.store_id, batch=batch, keys=keys))
+        mark = batch.meta.get(ACCOUNT_SEQ) if batch.meta else None
+        world.tell(
+            steps.Committed(
+                boot=boot.boot_id,
+                store_id=self.store_id,
+                batch=batch,
+                keys=keys,
+                read_up_to=None if mark is None else int(mark),
+            )
+        )
         if strikes(FaultKind.PROCESS_KILLED_IN_CALL, scale=0.3):
             boot.killed_in_call("after a commit")
         return last_seq

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tbh.campaign.floor import CLOCK_ERROR_S, LAG_MAX_S
 from tbh.messages.account import Balance
+from tbh.messages.base import replace
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Order, OrderStatus
 from tbh.ports import AccountEvent, Failure, FeedStep, OrderReport, PositionReport, Rejected, Unavailable, Unknown
 from tbh.runtime.simulate import Answer
-from tbh.simulation import steps
+from tbh.simulation import inside, steps
 from tbh.simulation.faults import FaultKind
 from tbh.simulation.network import NS, Fate
 
@@ -84,6 +84,8 @@ class VenueClient:
         return report
 
     def cancel(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport:
+        if not self._escape:
+            self._world.tell(inside.CancelSent(boot=self._boot.boot_id, client_order_id=client_order_id))
         report: OrderReport = self._call(
             "cancel", lambda _: self._arrive_cancel(client_order_id), timeout_s=timeout_s, writes=True
         )
@@ -108,9 +110,12 @@ class VenueClient:
         return events
 
     def position(self, symbol: str, *, timeout_s: float) -> PositionReport:
-        return self._call(  # type: ignore[no-any-return]
-            "position", lambda _: self._venue.position(self._world.floor.horizon_ns()), timeout_s=timeout_s
-        )
+        if not self._escape:
+            self._boot.read_qty = None
+        report: PositionReport = self._call("position", lambda _: self._read_position(), timeout_s=timeout_s)
+        if not self._escape:
+            self._boot.read_qty = report.qty
+        return report
 
     def balances(self, *, timeout_s: float) -> Sequence[Balance]:
         return self._call("balances", lambda _: self._venue.balances(), timeout_s=timeout_s)  # type: ignore[no-any-return]
@@ -127,6 +132,8 @@ class VenueClient:
             refusal = Rejected("timestamp_outside_recv_window", detail=f"{late_ns / NS:.3f} s late")
         else:
             try:
+                if not known:
+                    world.trials.check_stop(order)
                 report = venue.place(order)
             except Rejected as no:
                 refusal = no
@@ -168,6 +175,9 @@ class VenueClient:
         if horizon_ns is not None and len(seen) < len(self._venue.events_after(after)):
             self._world.floor.hides("events")
         return seen
+
+    def _read_position(self) -> PositionReport:
+        return self._world.trials.position(self._venue.position(self._world.floor.horizon_ns()))
 
     def _list(self) -> Sequence[OrderReport]:
         floor = self._world.floor
@@ -224,7 +234,11 @@ class VenueClient:
                 boot.wait(trip.begin)
             boot.injected = True
             raise KeyError("orderId")
-        return boot.wait(trip.begin)
+        boot.calls += 1
+        try:
+            return boot.wait(trip.begin)
+        finally:
+            boot.calls -= 1
 
 
 class _Trip:

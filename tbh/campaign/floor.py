@@ -61,6 +61,7 @@ class Floor:
             volume_share=setup.volume_share,
             tells_cancels=setup.tells_cancels,
             now_ns=lambda: world.now_ns,
+            keeps_reduce_only=setup.keeps_reduce_only,
         )
         self.venue.on_fill = self._filled
         self.venue.on_end = self._order_ended
@@ -80,8 +81,8 @@ class Floor:
         price = path.advance()
         volume = Decimal(self._volumes.randint(1, 60)) / 10
         self.venue.tick(price, opens=path.bar_open if opens else None, volume=volume)
-        if opens and not self._world.healed:
-            self._world.chaos.bar()
+        if opens:
+            self._world.bar()
         self._world.after(path.bar_s / path.per_bar, self.tick)
 
     def _filled(self, fill: Fill) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from tbh.simulation import at_rest as rest
 from tbh.simulation import invariants as now
-from tbh.simulation import knowing
+from tbh.simulation import knowing, meaning
 from tbh.simulation.faults import FaultKind
 from tbh.simulation.judging import Invariant
 
@@ -85,6 +85,22 @@ COURSES: Final[Mapping[FaultKind, Course]] = {
     _K.FALSE_STATUS: Course(
         _EXITS, "by its fill, or by the next word that is true", (knowing.transitions_are_legal, *_FILLS)
     ),
+    _K.FALSE_POSITION: Course(
+        _EXITS,
+        "once the exchange tells the position as it is",
+        (
+            now.no_entry_is_approved_while_the_position_is_in_doubt,
+            knowing.a_disagreement_is_never_imagined,
+            meaning.a_comparison_is_of_one_instant,
+            rest.book_and_exchange_are_compared,
+            rest.people_are_told,
+        ),
+    ),
+    _K.STOPS_REFUSED: Course(
+        "everything; the position is closed when its stop is refused again and again",
+        "by an exit, or with the next stop that is taken",
+        (meaning.a_bare_position_is_seen_to, rest.a_stop_guards_the_position),
+    ),
     _K.ADAPTER_FAILS: Course(_OTHERS, "found, or proven absent", (*_ONE_ORDER, rest.nothing_stays_unknown)),
     _K.DATABASE_AWAY: Course(
         f"until the lease ends everything, then {_EXITS}", "all is journaled, once", (*_OUTBOX, *_LEASE)
@@ -92,6 +108,11 @@ COURSES: Final[Mapping[FaultKind, Course]] = {
     _K.DATABASE_REPLY_LOST: Course(_ALL, "by the repetition", _OUTBOX),
     _K.DATABASE_SLOW: Course(_ALL, "at once", _LEASE),
     _K.DATABASE_CLOCK_STEPPED: Course("everything, or the same as without the lease", "with the next renewal", _LEASE),
+    _K.ACCESS_REVOKED: Course(
+        "the stop is seen to; nothing else",
+        "with a new token, and the next start",
+        (meaning.a_refused_process_is_quiet, meaning.a_refused_token_is_the_last_word, *_OUTBOX),
+    ),
     _K.DISK_SLOW: Course("everything; entries wait for the disk", "with the commit", (now.recorded_before_sent,)),
     _K.DISK_FULL: Course(
         _EXITS, "once there is room: what happened meanwhile is written", (now.recorded_before_sent, *_GATE, *_FILLS)
@@ -113,6 +134,11 @@ COURSES: Final[Mapping[FaultKind, Course]] = {
         "everything but what this actor does",
         "with its next incarnation, after a back-off",
         (knowing.no_actor_fails_by_itself, rest.it_converges),
+    ),
+    _K.FILL_FAILED: Course(
+        "exits, cancels, protection; entries once book and exchange have been compared",
+        "when the account has been read again",
+        (meaning.the_account_is_read_without_a_gap, *_FILLS, *_BOOK),
     ),
     _K.PROCESS_KILLED: Course("nothing; a stop on the exchange stands", _NEXT, (now.signed_once, *_ONE_ORDER, *_FILLS)),
     _K.PROCESS_KILLED_IN_CALL: Course(

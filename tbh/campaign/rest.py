@@ -8,6 +8,7 @@ from tbh.domain.money import ZERO
 from tbh.messages.account import Position, SyncStatus
 from tbh.messages.orders import Order, OrderStatus
 from tbh.simulation import steps
+from tbh.simulation.at_rest import out_of_reach
 
 if TYPE_CHECKING:
     from tbh.campaign.boot import Boot
@@ -32,9 +33,10 @@ def unsettled(world: World) -> str | None:
         if client_order_id not in standing:
             return f"{state.order.purpose} {client_order_id} is {state.status} and not on the book"
         standing.discard(client_order_id)
-    if strays := standing - world.watch.history.lied_about:
-        return f"on the exchange and not in the store: {sorted(strays)}"
     position = book_of(boot)
+    history = world.watch.history
+    if strays := standing - history.lied_about - out_of_reach(history, position, _ours(world)):
+        return f"on the exchange and not in the store: {sorted(strays)}"
     held = ZERO if position is None else position.qty
     if held != world.floor.venue.qty:
         return f"the book says {held}, the exchange {world.floor.venue.qty}"
@@ -72,6 +74,7 @@ def at_rest(world: World, reason: str | None) -> steps.AtRest:
             trades=tables.trades,
             fills=tables.fills,
             positions={symbol: row for (symbol, _), row in tables.positions.items()},
+            flatten_version=tables.controls.flatten_version,
         ),
     )
 
@@ -90,7 +93,14 @@ def _bot(world: World, boot: Boot, reason: str | None) -> steps.BotRest:
         gate=boot.gate,
         pending=store.counts().pending,
         last_seq=store.last_seq,
+        undelivered=_undelivered(boot),
     )
+
+
+def _undelivered(boot: Boot) -> frozenset[str]:
+    notifier = actor_of(boot, "notifier")
+    queues = () if notifier is None else notifier._queues
+    return frozenset(notice.key for queue in queues for notice in (*queue._critical, *queue._routine))
 
 
 def _ours(world: World) -> list[Order]:

@@ -19,14 +19,15 @@ BOT_ID = "6c1f6f2e-6f0b-5f52-9d0a-000000000001"
 SYMBOL = "BTC/USDT"
 _CENT = Decimal("0.01")
 REPORTERS_SHARE = 0.1
+KEEPING_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """Seconds are virtual; ``bars`` pass before everything heals. ``window_s`` is the exchange's receive window,
     ``latency_s`` the usual one way to it, ``tells_cancels`` whether its account events hold more than fills.
-    ``reporters``: the tree has the actors that only report; they hear a third of all messages, and most seeds do
-    without them."""
+    ``keeps_reduce_only``: reduce-only orders outlive the position. ``reporters``: the tree has the actors that only
+    report; they hear a third of all messages, and most seeds do without them."""
 
     market: Market
     cash: Decimal
@@ -47,6 +48,7 @@ class Setup:
     policy: str
     habits: Habits
     reporters: bool
+    keeps_reduce_only: bool
 
     @property
     def exposure_max(self) -> Decimal:
@@ -75,8 +77,8 @@ def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
     )
     share = Decimal(str(round(mix.rate(FaultKind.FILLS_IN_PARTS), 2))) or None
     bar_s = rng.choice((2, 2, 3, 3))
-    bars = int(settings.get("bars", 52 // bar_s + rng.randint(1, 4)))
-    stops = {"always": 1.0, "never": 0.0}.get(settings.get("stops", ""), rng.choice((0.0, 0.7, 0.9, 1.0, 1.0, 1.0)))
+    bars = int(settings.get("bars", 50 // bar_s + rng.randint(1, 4)))
+    stops = {"always": 1.0, "never": 0.0}.get(settings.get("stops", ""), rng.choice((0.3, 0.8, 1.0, 1.0, 1.0, 1.0)))
     lease_s = float(settings.get("lease_s", rng.choice((6, 9, 15))))
     return Setup(
         market=market,
@@ -105,9 +107,10 @@ def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
             reverses=rng.uniform(0.2, 0.45),
             pyramids=rng.uniform(0.3, 0.7),
             stops=stops,
-            targets=rng.choice((0.0, 0.6, 1.0, 1.0)),
+            targets=rng.choice((0.3, 0.8, 1.0, 1.0)),
             trails=rng.choice((0.0, 0.8, 1.0, 1.0)),
             rests_from=START + timedelta(seconds=bar_s * (bars - 1)),
         ),
         reporters=settings.get("reporters", "some" if rng.random() < REPORTERS_SHARE else "none") != "none",
+        keeps_reduce_only=rng.random() < KEEPING_SHARE and not spot,
     )

@@ -11,7 +11,7 @@ from tbh.messages.account import PositionSynced
 from tbh.messages.base import Message
 from tbh.messages.controls import LeaseRenewed
 from tbh.messages.health import GateChanged, Notice
-from tbh.messages.orders import Approved, OrderDrafted
+from tbh.messages.orders import Approved
 from tbh.runtime.actor import NullLog
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.wiring import Routes, check_wiring
@@ -47,9 +47,6 @@ def heard_by(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
         if message.purpose.increases_risk:
             tell(steps.EntryApproved(boot=boot_id, proposal_id=message.proposal_id))
 
-    def drafted(message: OrderDrafted) -> None:
-        boot.drafted_ns.setdefault(message.order.client_order_id, boot.world.now_ns)
-
     def gate(message: GateChanged) -> None:
         boot.gate = message.reasons
         tell(steps.GateMoved(boot=boot_id, reasons=message.reasons))
@@ -58,7 +55,7 @@ def heard_by(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
         tell(steps.NoticeDue(boot=boot_id, kind=message.kind, key=message.key))
 
     def synced(message: PositionSynced) -> None:
-        tell(steps.PositionTold(boot=boot_id, status=message.status))
+        tell(steps.PositionTold(boot=boot_id, status=message.status, at=message.at))
 
     def renewed(message: LeaseRenewed) -> None:
         world = boot.world
@@ -67,7 +64,6 @@ def heard_by(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
 
     return {
         Approved: approved,
-        OrderDrafted: drafted,
         GateChanged: gate,
         Notice: notice,
         PositionSynced: synced,

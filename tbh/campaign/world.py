@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import math
 import random
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,8 +18,10 @@ from tbh.campaign.boot import Boot
 from tbh.campaign.chaos import Chaos
 from tbh.campaign.disk import Disk
 from tbh.campaign.floor import Floor
+from tbh.campaign.insight import look_into
 from tbh.campaign.rest import at_rest, unsettled
 from tbh.campaign.setup import BOT_ID
+from tbh.campaign.trials import Trials
 from tbh.campaign.watching import moves_told
 from tbh.infra.memory_rpc import MemoryRpc
 from tbh.messages.health import Notice
@@ -76,9 +79,9 @@ class World:
         self.chance = random.Random(f"{seed}/world")
         self.dice = Dice(random.Random(f"{seed}/dice"), mix, at=at)
         self.strikes = self.dice.strikes
-        self._inside = {kind: self.dice.wait(kind, scale=scale) for kind, scale in _INSIDE.items()}
-        self._inside = {kind: wait for kind, wait in self._inside.items() if wait >= 0}
-        self.intercepts = bool(self._inside)
+        self._intercepted = 0
+        self._inside = {kind: self._next_strike(kind) for kind in _INSIDE}
+        self._strikes_at = min(self._inside.values())
         self.hub = Hub(seed)
         terms = steps.Terms(bot_id=BOT_ID, market=setup.market, exposure_max=setup.exposure_max, cash=setup.cash)
         self.watch = Watch(seed, terms, now_ns=lambda: self.now_ns, trace=None if trace is None else self._trace_step)
@@ -96,6 +99,8 @@ class World:
         self.healed = False
         self.floor = Floor(self)
         self.chaos = Chaos(self)
+        self.trials = Trials(self, at)
+        self.intercepts = self._strikes_at < math.inf or self.trials.watches_fills
 
     # -- time, and what everybody needs
 
@@ -122,15 +127,31 @@ class World:
 
     def next_inside(self, actor: str) -> FaultKind | None:
         """What strikes at this delivery to ``actor``."""
+        self._intercepted += 1
         struck = FaultKind.ACTOR_FAILED if self.chaos.fails(actor) else None
-        for kind, wait in self._inside.items():
-            self._inside[kind] = wait - 1
-            if not wait and not self.healed:
+        if self._intercepted < self._strikes_at:
+            return struck
+        for kind, number in self._inside.items():
+            if number == self._intercepted and not self.healed:
                 struck = kind
-                self._inside[kind] = self.dice.wait(kind, scale=_INSIDE[kind])
+                self._inside[kind] = self._next_strike(kind)
                 if kind is FaultKind.ACTOR_FAILED and self.chance.random() < AGAIN_SHARE:
-                    self._inside[kind] = self.chance.randrange(200)
+                    self._inside[kind] = self._intercepted + 1 + self.chance.randrange(200)
+        self._strikes_at = math.inf if self.healed else min(self._inside.values())
         return struck
+
+    def _next_strike(self, kind: FaultKind) -> float:
+        """The number of the delivery at which the kind strikes next."""
+        wait = self.dice.wait(kind, scale=_INSIDE[kind])
+        return math.inf if wait < 0 else self._intercepted + 1 + wait
+
+    def bar(self) -> None:
+        """A bar of the market has begun."""
+        if not self.healed:
+            self.chaos.bar()
+            self.trials.bar()
+        for boot in self.living:
+            self.tell(look_into(boot))
 
     # -- machines and processes
 
@@ -155,6 +176,7 @@ class World:
         still_s = (
             self.chance.uniform(0.05, 1.0) if self.chance.random() < 0.4 else self.chance.uniform(0.5, 2.5) * lease_s
         )
+        still_s = self.trials.stand_still(still_s)
         self.fault(FaultKind.PROCESS_STOPPED, f"{boot.boot_id} for {still_s:.1f} s")
         boot.process.stand_still()
         self.after(still_s, boot.process.go_on)
@@ -202,6 +224,7 @@ class World:
         self.dice.end()
         self.floor.heal()
         self.chaos.end()
+        self.trials.end()
         self.tell(steps.Healed())
 
     def _converge(self) -> str | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, localcontext
 from typing import Final
 
 from tbh.domain.book import is_dust
 from tbh.domain.money import EXACT, ZERO, dec, floor_to_step, plain
 from tbh.domain.order import TERMINAL
-from tbh.messages.account import SyncStatus
-from tbh.messages.orders import Fill, OrderStatus, Purpose
+from tbh.messages.account import Position, SyncStatus
+from tbh.messages.orders import Fill, Order, OrderStatus, Purpose
 from tbh.simulation.history import History
 from tbh.simulation.judging import Invariant, invariant
 from tbh.simulation.steps import AtRest, BotRest
@@ -19,6 +19,8 @@ _DISAGREES: Final = (SyncStatus.MISMATCH, SyncStatus.MISSING)
 _STOP_LEAST: Final = Decimal("0.98")
 NOTICE_GRACE_NS: Final = 90_000_000_000
 """What the notifier may still be trying for: longer than its longest back-off."""
+DELIVERED_WITHIN_NS: Final = 5_000_000_000
+"""What waits for nothing is on its way so long at most."""
 
 
 @invariant
@@ -36,14 +38,21 @@ def nothing_stays_unknown(_: History, step: AtRest) -> str | None:
     return None
 
 
+def out_of_reach(past: History, position: Position | None, standing: Iterable[Order]) -> set[str]:
+    """What stands and is not the bot's to have: what guards a position whose entry nobody knows, once people have been
+    told that it is left as it stands."""
+    told = position is not None and f"guard_kept:{position.position_id}" in past.sent
+    return {order.client_order_id for order in standing if told and order.purpose.is_protection}
+
+
 @invariant
-def open_orders_agree(_: History, step: AtRest) -> str | None:
-    """What the bot holds open stands on the exchange's book, and nothing else of ours."""
+def open_orders_agree(past: History, step: AtRest) -> str | None:
+    """What the bot holds open stands on the exchange's book, and nothing else of ours within its reach."""
     if step.bot is None:
         return None
     standing = {order.client_order_id for order in step.venue.standing}
     held = {state.order.client_order_id for state in step.bot.orders if state.status not in TERMINAL}
-    strays = standing - held
+    strays = standing - held - out_of_reach(past, step.bot.position, step.venue.standing)
     if strays or held - standing:
         return f"only on the exchange: {sorted(strays)}; only in the store: {sorted(held - standing)}"
     return None
@@ -110,14 +119,21 @@ def fills_are_journaled(past: History, step: AtRest) -> str | None:
 
 @invariant
 def orders_are_journaled(past: History, step: AtRest) -> str | None:
-    """The database holds every order of ours that took effect, with what it filled (of lost disks, if it filled)."""
+    """The database holds every order of ours that took effect, with what it filled (of lost disks, if it filled).
+
+    Of one that ended unfilled, and whose disk was lost before it was told, or that was sent without its record (by an
+    escalation, say) and is on no disk, only the exchange's word of its end is left, and an actor may fail over that.
+    """
     if step.bot is None:
         return None
-    held = {state.order.client_order_id for state in step.bot.orders}
+    beyond = out_of_reach(past, step.bot.position, step.venue.standing)
     for name, placed in past.orders.items():
         row = step.database.trades.get(name)
+        if row is None and name in beyond and not placed.filled:
+            continue
         if row is None:
-            if placed.status is not None and not placed.filled and name not in held:
+            lost = past.machines.get(placed.boot) != past.machines.get(step.bot.boot)
+            if (lost or name in past.unrecorded) and placed.status is not None and not placed.filled:
                 continue
             return f"{placed.order.purpose} {name} is missing"
         if _dec(row, "filled_qty") != placed.filled:
@@ -198,13 +214,34 @@ def no_guard_outlives_its_position(_: History, step: AtRest) -> str | None:
 
 
 @invariant
+def book_and_exchange_are_compared(_: History, step: AtRest) -> str | None:
+    """The process that has the bot has asked what the exchange holds, and has come to believe something about it."""
+    if step.bot is None or step.bot.sync_status is not SyncStatus.UNKNOWN:
+        return None
+    return f"{step.bot.boot} does not know whether book and exchange agree"
+
+
+@invariant
+def requests_are_carried_out(_: History, step: AtRest) -> str | None:
+    """What the operator has asked for is done in the end, and acknowledged."""
+    if step.bot is None or step.database.flatten_version is None:
+        return None
+    return f"flatten {step.database.flatten_version} was never acknowledged"
+
+
+@invariant
 def people_are_told(past: History, step: AtRest) -> str | None:
     """Every notice that became due in a process that lives is delivered; a believed disagreement always becomes due."""
     bot = step.bot
     if bot is None:
         return None
+    forgot_ns = past.known.failed.get((bot.boot, "notifier"), -1)
     for key, notice in past.due.items():
-        if notice.boot == bot.boot and key not in past.sent and past.now_ns - past.due_ns[key] > NOTICE_GRACE_NS:
+        if notice.boot != bot.boot or key in past.sent:
+            continue
+        since_ns = past.due_ns[key]
+        waits = key in bot.undelivered or since_ns <= forgot_ns
+        if past.now_ns - since_ns > (NOTICE_GRACE_NS if waits else DELIVERED_WITHIN_NS):
             return f"{notice.kind} {key} was never delivered"
     status = past.believed.get(bot.boot)
     if status in _DISAGREES and not _told_of_position(past, bot):
@@ -238,5 +275,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     the_ledger_adds_up,
     a_stop_guards_the_position,
     no_guard_outlives_its_position,
+    book_and_exchange_are_compared,
+    requests_are_carried_out,
     people_are_told,
 )

@@ -29,7 +29,7 @@ COMPANY: Final[Mapping[FaultKind, tuple[FaultKind, ...]]] = {
 }
 """What a kind needs beside it to show the worst of itself: many of the seeds that have it have these, too."""
 
-OFTEN: Final[Mapping[FaultKind, float]] = {FaultKind.FALSE_DENIAL: 1.6, FaultKind.EXCHANGE_CLOSES: 1.3}
+OFTEN: Final[Mapping[FaultKind, float]] = {FaultKind.FALSE_DENIAL: 2.0, FaultKind.EXCHANGE_CLOSES: 1.3}
 """More seeds have these: they need much company to do their worst, or strike seldom."""
 
 

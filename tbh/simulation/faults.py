@@ -8,94 +8,34 @@ seeds are ruled by one fault and others by many at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from tbh.simulation.kinds import FaultKind, FaultRule
 
-class FaultKind(StrEnum):
-    # The way to the exchange and back
-    REQUEST_REFUSED = "request_refused"
-    REQUEST_LOST = "request_lost"
-    REQUEST_LATE = "request_late"
-    REQUEST_DOUBLED = "request_doubled"
-    REQUESTS_REORDERED = "requests_reordered"
-    REPLY_LOST = "reply_lost"
-    REPLY_LATE = "reply_late"
-    SERVER_ERROR = "server_error"
-    RATE_LIMITED = "rate_limited"
-    EMPTY_ANSWER = "empty_answer"
-    # The exchange
-    NOT_FOUND_YET = "not_found_yet"
-    FILLS_IN_PARTS = "fills_in_parts"
-    FILL_DURING_CANCEL = "fill_during_cancel"
-    EXCHANGE_CLOSES = "exchange_closes"
-    EXCHANGE_CANCELS = "exchange_cancels"
-    EXCHANGE_EXPIRES = "exchange_expires"
-    FILL_AFTER_CANCEL = "fill_after_cancel"
-    EXCHANGE_AWAY = "exchange_away"
-    FOREIGN_ORDER = "foreign_order"
-    FOREIGN_TRADE = "foreign_trade"
-    FALSE_REFUSAL = "false_refusal"
-    FALSE_DENIAL = "false_denial"
-    FALSE_STATUS = "false_status"
-    ADAPTER_FAILS = "adapter_fails"
-    # The database
-    DATABASE_AWAY = "database_away"
-    DATABASE_REPLY_LOST = "database_reply_lost"
-    DATABASE_SLOW = "database_slow"
-    DATABASE_CLOCK_STEPPED = "database_clock_stepped"
-    # The disk
-    DISK_SLOW = "disk_slow"
-    DISK_FULL = "disk_full"
-    POWER_LOST = "power_lost"
-    DISK_LOST = "disk_lost"
-    STORE_DAMAGED = "store_damaged"
-    # The process
-    ACTOR_FAILED = "actor_failed"
-    PROCESS_KILLED = "process_killed"
-    PROCESS_KILLED_IN_CALL = "process_killed_in_call"
-    PROCESS_STOPPED = "process_stopped"
-    CLOCK_STEPPED = "clock_stepped"
-    RIVAL_STARTED = "rival_started"
-    # People
-    OPERATOR_PAUSES = "operator_pauses"
-    OPERATOR_KILLS = "operator_kills"
-    OPERATOR_FLATTENS = "operator_flattens"
-    OPERATOR_RESTARTS = "operator_restarts"
-
-
-@dataclass(frozen=True, slots=True)
-class FaultRule:
-    """``what`` happens and what the bot has to ``do`` then, each one line. ``rate`` is the least and the greatest that
-    a seed draws: of calls (or deliveries) for what befalls each of them, of seconds for what comes by itself."""
-
-    group: str
-    what: str
-    do: str
-    rate: tuple[float, float]
-
+__all__ = ["RULES", "FaultKind", "FaultRule"]
 
 _CALL: Final = (0.01, 0.1)
+_ANY_CALL: Final = (0.005, 0.05)
+"""For what befalls reads, too, and leaves nothing behind that others would not."""
 
 RULES: Final[Mapping[FaultKind, FaultRule]] = {
     FaultKind.REQUEST_REFUSED: FaultRule(
         "network",
         "the connection is refused: the request provably never left",
         "an order in doubt stays in doubt until its absence is proven; reads are repeated",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.REQUEST_LOST: FaultRule(
         "network",
         "a request is lost on its way, and nobody answers",
         "an order becomes UNKNOWN, then ABSENT by the exchange's own denial; a new attempt has a new id",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.REQUEST_LATE: FaultRule(
         "network",
         "a request arrives seconds late, perhaps after the caller has given up, or too late to be taken",
         "a denial counts only once the request can no longer arrive",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.REQUEST_DOUBLED: FaultRule(
         "network", "a request arrives twice", "one order: the exchange knows its client id", _CALL
@@ -116,16 +56,19 @@ RULES: Final[Mapping[FaultKind, FaultRule]] = {
         "network",
         "an answer comes seconds late, perhaps after the caller has given up",
         "the same as for one that is lost",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.SERVER_ERROR: FaultRule(
         "network",
         "the exchange answers with an error of its own (5xx), before or after the effect",
         "it proves nothing: UNKNOWN, and evidence",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.RATE_LIMITED: FaultRule(
-        "network", "the exchange asks to come back later", "a denial settles it, and the next attempt follows", _CALL
+        "network",
+        "the exchange asks to come back later",
+        "a denial settles it, and the next attempt follows",
+        _ANY_CALL,
     ),
     FaultKind.EMPTY_ANSWER: FaultRule(
         "network",
@@ -224,13 +167,13 @@ RULES: Final[Mapping[FaultKind, FaultRule]] = {
         "database",
         "a call to the database takes effect and its answer is lost",
         "it is repeated, and changes nothing the second time",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.DATABASE_SLOW: FaultRule(
         "database",
         "the database answers seconds late",
         "a renewal counts from its sending; nothing else waits for it",
-        _CALL,
+        _ANY_CALL,
     ),
     FaultKind.DATABASE_CLOCK_STEPPED: FaultRule(
         "database",
@@ -269,7 +212,7 @@ RULES: Final[Mapping[FaultKind, FaultRule]] = {
         "process",
         "an actor fails at a message",
         "it starts anew in its place; the message is a dead letter, and nothing is lost by it",
-        (0.0003, 0.003),
+        (0.0002, 0.0015),
     ),
     FaultKind.PROCESS_KILLED: FaultRule(
         "process",
@@ -308,7 +251,7 @@ RULES: Final[Mapping[FaultKind, FaultRule]] = {
         "people",
         "the operator kills the bot's trading, and releases it",
         "no entries meanwhile; the position keeps its protection",
-        (0.002, 0.012),
+        (0.0025, 0.015),
     ),
     FaultKind.OPERATOR_FLATTENS: FaultRule(
         "people",
@@ -320,6 +263,31 @@ RULES: Final[Mapping[FaultKind, FaultRule]] = {
         "people",
         "the operator stops the process and starts it again",
         "it stops in order, with its journal written and its lease given back",
+        (0.003, 0.015),
+    ),
+    # What follows was added later: a seed draws its kinds in this order, and those above stay as they were.
+    FaultKind.FALSE_POSITION: FaultRule(
+        "exchange",
+        "the exchange tells another position than its own trades have made, for a while",
+        "entries close once a second look has said the same, people are told, the book is left as it is",
+        (0.003, 0.011),
+    ),
+    FaultKind.STOPS_REFUSED: FaultRule(
+        "exchange",
+        "the exchange takes no stops, for seconds or for long",
+        "after a few refusals the position is closed at market, and people are told",
+        (0.02, 0.12),
+    ),
+    FaultKind.ACCESS_REVOKED: FaultRule(
+        "database",
+        "the database refuses the bot's token: it was revoked, and people have to issue another",
+        "no entry more, the stop is seen to, and the process ends with 77; the next one has all that this one owed",
+        (0.004, 0.011),
+    ),
+    FaultKind.FILL_FAILED: FaultRule(
+        "process",
+        "an actor fails at a fill, of all messages",
+        "entries wait, the account is read again, and the fill is missing nowhere",
         (0.003, 0.015),
     ),
 }

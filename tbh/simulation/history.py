@@ -13,8 +13,9 @@ from tbh.domain.book import holding_change
 from tbh.domain.money import EXACT, ZERO, divide, floor_to_step
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import Fill, Order, OrderStatus
-from tbh.simulation import steps
+from tbh.simulation import inside, steps
 from tbh.simulation.faults import FaultKind
+from tbh.simulation.known import KNOWN_STEPS, Known
 
 _VALUED_LEAST = Decimal("0.98")
 """Dust is valued at the price of its entry, which may be a little lower than the last one."""
@@ -52,19 +53,23 @@ class History:
     opposite of, ``lied_qty`` the sum of their quantities until the account is flat again. ``disturbed_ns`` is when a
     trade of somebody else's, a lie or what became of an order lied about last changed what the bot can know.
     ``own_qty`` and ``own_cash`` are what our fills made of the account, ``foreign_qty`` and ``foreign_cash`` what
-    others did. ``closed_ns`` is since when the operator wants no entries, None: they may be; ``entered_ns`` when an
-    order that increases risk was last filled. ``leases`` is until when each process believes in its lease.
+    others did; ``settled_qty`` is the ``foreign_qty`` of the last instant at which account and owner's book were flat.
+    ``ousted`` are the processes and ids of what was signed while another process had the bot. ``closed_ns`` is since when the operator wants no entries, None: they may be; ``entered_ns`` when an
+    order that increases risk was last filled. ``carried_out`` are the requests to close the position of which a disk
+    has said so at an instant at which nothing was left. ``leases`` is until when each process believes in its lease.
     """
 
     def __init__(self, terms: steps.Terms) -> None:
         self.terms = terms
         self.now_ns = 0
+        self.known = Known()
         self.healed = False
         self.orders: dict[str, VenueOrder] = {}
         self.live: dict[str, VenueOrder] = {}
         self.attempts: dict[str, list[VenueOrder]] = {}
         self.signed: dict[str, list[tuple[str, str | None]]] = {}
         self.unrecorded: set[str] = set()
+        self.ousted: set[tuple[str, str]] = set()
         self.lied_about: set[str] = set()
         self.lied_qty = ZERO
         self.disturbed_ns: int | None = None
@@ -74,6 +79,7 @@ class History:
         self.own_cash = terms.cash
         self.foreign_qty = ZERO
         self.foreign_cash = ZERO
+        self.settled_qty = ZERO
         self.foreign_trades: set[str] = set()
         self.gate: dict[str, tuple[tuple[str, ...], int]] = {}
         self.approved: set[str] = set()
@@ -81,6 +87,7 @@ class History:
         self.believed_ns: dict[str, int] = {}
         self.closed_ns: int | None = None
         self.entered_ns = 0
+        self.carried_out: set[str] = set()
         self.due: dict[str, steps.NoticeDue] = {}
         self.due_ns: dict[str, int] = {}
         self.sent: set[str] = set()
@@ -103,6 +110,11 @@ class History:
     def qty(self) -> Decimal:
         """The account's position."""
         return EXACT.add(self.own_qty, self.foreign_qty)
+
+    @property
+    def foreign_open(self) -> Decimal:
+        """What others have done to the position since its owner last knew, rightly, that there was none."""
+        return EXACT.subtract(self.foreign_qty, self.settled_qty)
 
     @property
     def dust(self) -> Decimal:
@@ -132,6 +144,8 @@ class History:
         if not step.recorded:
             self.unrecorded.add(step.order.client_order_id)
         self.signed.setdefault(step.order.client_order_id, []).append((step.boot, machine))
+        if self.owner not in (None, step.boot):
+            self.ousted.add((step.boot, step.order.client_order_id))
 
     def _arrived(self, step: steps.OrderArrived) -> None:
         order = step.order
@@ -158,6 +172,9 @@ class History:
         if step.client_order_id not in self.lied_about:
             self.lied_about.add(step.client_order_id)
             self.lied_qty = EXACT.add(self.lied_qty, step.qty)
+
+    def _position_lied(self, _: inside.PositionLied) -> None:
+        self.disturbed_ns = self.now_ns
 
     def _filled(self, step: steps.VenueFill) -> None:
         fill, market = step.fill, self.terms.market
@@ -217,17 +234,22 @@ class History:
 
     def _committed(self, step: steps.Committed) -> None:
         self.store_of[step.boot] = step.store_id
+        self.known.commit(step.store_id, step.batch.fills)
         if step.keys:
             self.keys(step.store_id).written.update(step.keys)
         if self.unrecorded:
             self._recorded_late(step)
+        if step.batch.actions and self.is_dust(self.qty):
+            self.carried_out.update(request_id for request_id, status, _ in step.batch.actions if status == "done")
 
     def _recorded_late(self, step: steps.Committed) -> None:
         for state in step.batch.drafts:
             client_order_id = state.order.client_order_id
             if client_order_id in self.unrecorded:
                 self.unrecorded.discard(client_order_id)
-                self.signed[client_order_id].append((step.boot, self.machines.get(step.boot)))
+                signed = self.signed[client_order_id]
+                if any(boot == step.boot for boot, _ in signed):  # another's draft under that id is its own decision
+                    signed.append((step.boot, self.machines.get(step.boot)))
 
     def _synced(self, step: steps.Synced) -> None:
         store = self.keys(step.store_id)
@@ -252,6 +274,9 @@ class History:
     def _boot_ended(self, step: steps.BootEnded) -> None:
         self.ended[step.boot] = step.exit_code
 
+    def _actor_failed(self, step: steps.ActorFailed) -> None:
+        self.known.failed[step.boot, step.actor] = self.now_ns
+
     def _controls_set(self, step: steps.ControlsSet) -> None:
         if not (step.paused or step.killed):
             self.closed_ns = None
@@ -260,6 +285,15 @@ class History:
 
     def _heal(self, _: steps.Healed) -> None:
         self.healed = True
+
+    def _seen_inside(self, step: Any) -> None:
+        self.known.take(step, self.now_ns)
+
+    def _position_held(self, step: inside.PositionHeld) -> None:
+        self._seen_inside(step)
+        # One that has not heard of a trade may be flat in its book alone, or the account flat without its knowing.
+        if not step.qty and self.is_dust(self.qty) and self.owner in (None, step.boot):
+            self.settled_qty = self.foreign_qty
 
 
 _FOLDS: dict[type, Callable[[History, Any], None]] = {
@@ -283,4 +317,8 @@ _FOLDS: dict[type, Callable[[History, Any], None]] = {
     steps.ControlsSet: History._controls_set,
     steps.FaultHappened: History._fault,
     steps.Healed: History._heal,
+    steps.ActorFailed: History._actor_failed,
+    inside.PositionLied: History._position_lied,
+    **dict.fromkeys(KNOWN_STEPS, History._seen_inside),
+    inside.PositionHeld: History._position_held,
 }

@@ -1,8 +1,8 @@
 """What must never happen: each promise a pure function of what has happened so far and of the step at hand.
 
 A function answers None, or in one line how its promise is broken. Its docstring's first sentence is the promise, for
-people. Here are those about what is sent; ``knowing`` has those about what is known and written down, ``at_rest`` those
-that need the whole picture and judge the last step.
+people. Here are those about what is sent; ``knowing`` has those about what is known and written down, ``meaning`` those
+about what a process does with it, ``at_rest`` those that need the whole picture and judge the last step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from tbh.domain.money import EXACT, plain
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import Order, Side
-from tbh.simulation import at_rest, knowing, steps
+from tbh.simulation import at_rest, knowing, meaning, steps
 from tbh.simulation.history import History, VenueOrder
 from tbh.simulation.judging import Invariant, Judge, invariant
 
@@ -66,15 +66,17 @@ def one_effect_per_id(past: History, step: steps.OrderArrived) -> str | None:
 
 @invariant
 def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
-    """One client order id never stands for two requests: one that lives, or has filled, is asked for again unchanged.
+    """One client order id never stands for two requests: it is asked for again unchanged, if at all.
 
-    What has ended unfilled may be forgotten with a disk: its id is then answered with its end, and a new one follows.
-    And a process that does not know yet that another has the bot may decide once more what that one has decided.
+    A process that does not know yet that another has the bot may decide once more what that one has decided, and the
+    exchange hear it first. Two of the owner's own requests are never excused.
     """
     if past.owner not in (None, step.boot):
         return None
     known, again = past.orders.get(step.order.client_order_id), step.order
-    if known is None or _asks(known.order) == _asks(again) or (known.status is not None and not known.filled):
+    if known is None or _asks(known.order) == _asks(again):
+        return None
+    if known.boot != step.boot and (known.boot, again.client_order_id) in past.ousted:
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
 
@@ -213,9 +215,11 @@ def exposure_stays_within_its_limit(past: History, step: steps.OrderArrived) -> 
     for other in past.live.values():
         if other.order.purpose.increases_risk and other.order.side is order.side:
             waiting = EXACT.add(waiting, other.remaining)
-    # A trade of somebody else's counts where it leaves room, and not where it takes some away.
-    helps = (past.foreign_qty < 0) is (order.side is Side.BUY)
-    held = past.qty if helps else past.own_qty
+    # A trade of somebody else's counts where it leaves room, and not where it takes some away; those of positions that
+    # are over do neither.
+    foreign = past.foreign_open
+    helps = (foreign < 0) is (order.side is Side.BUY)
+    held = past.qty if helps else EXACT.subtract(past.qty, foreign)
     worst = EXACT.add(waiting, held if order.side is Side.BUY else EXACT.minus(held))
     allowed = EXACT.add(EXACT.add(past.terms.exposure_max, past.lied_qty), past.dust)
     if worst > allowed:
@@ -260,5 +264,6 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     exposure_stays_within_its_limit,
     exits_never_flip,
     *knowing.INVARIANTS,
+    *meaning.INVARIANTS,
     *at_rest.INVARIANTS,
 )

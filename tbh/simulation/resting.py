@@ -26,7 +26,8 @@ class BotRest:
 
     ``unsettled`` says what kept the system from coming to rest in time (None: it did). ``orders`` and ``fills`` are the
     store's, ``cash`` the accountant's (None: nothing was told that can be compared), ``pending`` the outbox entries
-    that the database does not have, ``last_seq`` the number of the newest one.
+    that the database does not have, ``last_seq`` the number of the newest one, ``undelivered`` the keys of the notices
+    that its notifier still has to deliver.
     """
 
     boot: str
@@ -39,16 +40,19 @@ class BotRest:
     gate: tuple[str, ...]
     pending: int
     last_seq: int
+    undelivered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseRest:
     """The database at the end: rows as JSON, money as text; ``trades`` by client order id, ``fills`` by trade id,
-    ``positions`` by symbol."""
+    ``positions`` by symbol. ``flatten_version`` names the request to close the position that nobody has acknowledged.
+    """
 
     trades: Mapping[str, Mapping[str, object]]
     fills: Mapping[str, Mapping[str, object]]
     positions: Mapping[str, Mapping[str, object]]
+    flatten_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -16,6 +17,7 @@ from tbh.messages.account import SyncStatus
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderState, OrderStatus
 from tbh.ports import Batch
+from tbh.simulation.inside import Inside
 from tbh.simulation.resting import AtRest, BotRest, DatabaseRest, VenueRest
 
 __all__ = ["AtRest", "BotRest", "DatabaseRest", "VenueRest"]
@@ -154,10 +156,11 @@ class EntryApproved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionTold:
-    """A process compared book and exchange and believes ``status``."""
+    """A process compared book and exchange and believes ``status``, by a reading of the time ``at`` (its own)."""
 
     boot: str
     status: SyncStatus
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +193,13 @@ class ActorFailed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
     """A process wrote ``batch`` to its disk. ``keys`` maps the sequence numbers of its new outbox entries to their
-    keys."""
+    keys. ``read_up_to``: with it, the account's events are marked as read up to that one."""
 
     boot: str
     store_id: str
     batch: Batch
     keys: Mapping[int, str]
+    read_up_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,5 +291,5 @@ Step = (
     OrderSigned | OrderArrived | Lied | CancelArrived | VenueFill | VenueOrderEnded | ForeignTrade | Transition
     | GateMoved | EntryApproved | PositionTold | NoticeDue | NoticeSent | ActorFailed | Committed | Synced
     | LeaseTaken | LeaseBelieved | BootStarted | BootEnded | ControlsSet | FlattenAcknowledged | FaultHappened
-    | Healed | AtRest
+    | Healed | AtRest | Inside
 )  # fmt: skip

@@ -9,7 +9,7 @@ how requests and answers travel is ``network``'s affair.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -18,9 +18,11 @@ from tbh.domain.matching import FeeIn, Matcher
 from tbh.domain.money import EXACT, ZERO, floor_to_step
 from tbh.domain.venue import Standing, locked_coins
 from tbh.messages.account import Balance
+from tbh.messages.base import replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, OrderType, Purpose, Side
 from tbh.ports import AccountEvent, OrderReport, PositionReport, Rejected
+from tbh.simulation.keeping import KeepingMatcher
 from tbh.simulation.market import START
 
 FOREIGN, CLOSING = "web_", "autoclose-"
@@ -56,6 +58,7 @@ class Entry:
 class Venue:
     """``now_ns`` is the exchange's clock. ``on_fill`` and ``on_end`` are told of the bot's orders, ``on_foreign`` of
     what others did to position and cash. ``tells_cancels``: the account's events hold cancels too, not fills alone.
+    ``keeps_reduce_only``: see ``KeepingMatcher``.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Venue:
         volume_share: Decimal | None,
         tells_cancels: bool,
         now_ns: Callable[[], int],
+        keeps_reduce_only: bool = False,
     ) -> None:
         self.market = market
         self.tells_cancels = tells_cancels
@@ -75,7 +79,8 @@ class Venue:
         self.on_fill: Callable[[Fill], None] = lambda _: None
         self.on_end: Callable[[str, OrderStatus], None] = lambda *_: None
         self.on_foreign: Callable[[str, Decimal, Decimal], None] = lambda *_: None
-        self._matcher = Matcher(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
+        matcher = KeepingMatcher if keeps_reduce_only else Matcher
+        self._matcher = matcher(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
         self._now_ns = now_ns
         self._foreign = 0
 
@@ -168,7 +173,7 @@ class Venue:
         expired = OrderExpired(
             client_order_id=client_order_id, filled_qty=event.filled_qty, reason="expired", seq=event.seq
         )
-        self._keep((expired,), ended=OrderStatus.EXPIRED)
+        self._keep((expired,), ended=(client_order_id, OrderStatus.EXPIRED))
 
     def end_late(
         self, client_order_id: str, *, expires: bool, part: bool = False, counted: bool = False
@@ -193,7 +198,7 @@ class Venue:
             self._matcher.account = replace(self._matcher.account, seq=self._matcher.account.seq + 1)
         self._matcher.touched = touched | self._matcher.touched
         status = OrderStatus.EXPIRED if expires else OrderStatus.CANCELED
-        self._keep((told, *later), ended=status if canceled is not None else None)
+        self._keep((told, *later), ended=(client_order_id, status) if canceled is not None else None)
         self._keep(self._matcher.close_bar(price))
         return replace(before, status=status, filled_qty=filled_qty)
 
@@ -284,8 +289,9 @@ class Venue:
 
     # -- the ledger
 
-    def _keep(self, events: Sequence[AccountEvent], *, ended: OrderStatus | None = None) -> None:
-        """Take what the matcher has just done into the ledger, and tell it."""
+    def _keep(self, events: Sequence[AccountEvent], *, ended: tuple[str, OrderStatus] | None = None) -> None:
+        """Take what the matcher has just done into the ledger, and tell it. ``ended``: which order the exchange has
+        taken off its book, and as what; the same price may have touched others, which stand as the matcher has them."""
         now_ns = self._now_ns()
         for event in events:
             if isinstance(event, Fill):
@@ -293,7 +299,7 @@ class Venue:
             elif self.tells_cancels:
                 self.events.append((now_ns, event))
         for name, standing in self._matcher.touched.items():
-            report = _report(standing) if ended is None else replace(_report(standing), status=ended)
+            report = _report(standing, ended[1] if ended is not None and ended[0] == name else standing.status)
             self.ledger[name].reports.append((now_ns, report))
             if standing.status in _ENDED and not name.startswith((FOREIGN, CLOSING)):
                 self.on_end(name, report.status)
@@ -314,11 +320,11 @@ class Venue:
         return qty, EXACT.subtract(cash, fill.fee)
 
 
-def _report(standing: Standing) -> OrderReport:
+def _report(standing: Standing, status: OrderStatus) -> OrderReport:
     return OrderReport(
         client_order_id=standing.client_order_id,
         exchange_order_id=standing.exchange_order_id,
-        status=standing.status,
+        status=status,
         filled_qty=standing.filled_qty,
         avg_price=standing.avg_price,
     )

@@ -6,8 +6,10 @@ import math
 from dataclasses import replace
 
 from tbh.actors.control_poller import ControlPollerActor
+from tbh.actors.database_link import DatabaseLink
 from tbh.actors.gate import GateKeeper
 from tbh.actors.gateway import GatewayActor
+from tbh.actors.order_manager import OrderManagerActor
 from tbh.actors.order_path import OrderPath
 from tbh.domain.takeover import LeaseWatch, Watch
 from tbh.runtime.cell import Cell
@@ -111,3 +113,54 @@ def _fires_anyway(original, self, due):
 def _leaves_its_timers(original, self):
     self._timers.clear()
     original(self)
+
+
+# Whose bot it is
+
+
+@defect("a lease that another has taken is not heeded", GatewayActor, "on_lease_lost")
+def lease_lost_ignored(original, self, lost):
+    self._hear_lease()
+
+
+@also("lease_lost_ignored", GateKeeper, "on_lease_lost")
+def _open_to_losses(original, self, lost):
+    self._heard("lease")
+
+
+@defect("the database's word that the epoch is over counts as a call that failed", DatabaseLink, "_on_refusal")
+def epoch_ignored(original, self, refusal):
+    if refusal.reason == "stale_epoch":
+        self._tell_refused(refusal)
+    else:
+        original(self, refusal)
+
+
+@defect("a refused token counts as a call that failed", DatabaseLink, "_on_refusal")
+def token_refused_ignored(original, self, refusal):
+    if refusal.reason == "runtime_token_invalid":
+        self._tell_refused(refusal)
+    else:
+        original(self, refusal)
+
+
+@defect(
+    "entries go on after the halt with which a process begins to end, its token refused or not", GatewayActor, "on_halt"
+)
+def halt_ignored(original, self, reason):
+    """The gateway sends on."""
+
+
+@also("halt_ignored", GateKeeper, "on_halt")
+def _open_in_spite_of_it(original, self, reason):
+    """Risk approves on."""
+
+
+@also("halt_ignored", OrderManagerActor, "on_halt")
+def _serves_on(original, self, reason):
+    """Entries are drafted, and what is open of them stays."""
+
+
+@also("halt_ignored", GateKeeper, "on_token_refused")
+def _and_of_its_token(original, self, refused):
+    """The second safeguard, where it is the token's end that ends the process."""

@@ -9,7 +9,7 @@ import pytest
 
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import OrderStatus, Purpose, Side
-from tbh.simulation import knowing, steps
+from tbh.simulation import inside, knowing, meaning, steps
 from tbh.simulation.invariants import INVARIANTS
 from tests.simulation.story import BOOT, RIVAL, Story, fill, order, state
 from tests.simulation.words import (
@@ -40,6 +40,12 @@ from tests.simulation.words import (
     restarted,
     unrecorded,
 )
+
+
+def asks_twice(story: Story, boot: str = RIVAL) -> Story:
+    """The first process's stop arrives, and is asked for at another quantity."""
+    return story.arrives(STOP).arrives(DOUBLE, boot=boot, effect=steps.Effect.REPEATED)
+
 
 CASES: list[Case] = [
     (
@@ -79,6 +85,11 @@ CASES: list[Case] = [
         lambda s: restarted(unrecorded(s).tell(drafts(ENTRY))).signs(EXIT, boot="b3"),
     ),
     (
+        "signed_once",
+        lambda s: unrecorded(s).tell(drafts(EXIT)).signs(EXIT),
+        lambda s: unrecorded(s).tell(replace(drafts(EXIT), boot=RIVAL)).signs(EXIT, boot=RIVAL),
+    ),
+    (
         "one_request_per_id",
         lambda s: s.arrives(STOP).arrives(DOUBLE, effect=steps.Effect.REPEATED),
         lambda s: s.arrives(STOP).arrives(replace(STOP, created_at=LATER), effect=steps.Effect.REPEATED),
@@ -86,13 +97,29 @@ CASES: list[Case] = [
     (
         "one_request_per_id",
         lambda s: s.arrives(STOP).arrives(replace(STOP, stop_price=Decimal(90)), effect=steps.Effect.REPEATED),
+        lambda s: s.arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(STOP, effect=steps.Effect.REPEATED),
+    ),
+    (
+        "one_request_per_id",
         lambda s: s.arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
             replace(STOP, stop_price=Decimal(90)), effect=steps.Effect.REPEATED),
+        lambda s: s.arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
+            replace(STOP, created_at=LATER), effect=steps.Effect.REPEATED),
     ),
     (
         "one_request_per_id",
         lambda s: s.arrives(STOP).tell(lease(RIVAL, 1)).arrives(DOUBLE, boot=RIVAL, effect=steps.Effect.REPEATED),
         lambda s: s.arrives(STOP).tell(lease(RIVAL, 1)).arrives(DOUBLE, effect=steps.Effect.REPEATED),
+    ),
+    (
+        "one_request_per_id",
+        lambda s: asks_twice(s.signs(STOP).tell(lease(RIVAL, 1))),
+        lambda s: asks_twice(s.tell(lease(RIVAL, 1)).signs(STOP)),
+    ),
+    (
+        "one_request_per_id",
+        lambda s: asks_twice(s.tell(lease(RIVAL, 1)).signs(STOP).tell(lease(BOOT, 2)), boot=BOOT),
+        lambda s: asks_twice(s.tell(lease(RIVAL, 1)).signs(STOP).tell(lease("b3", 2)), boot="b3"),
     ),
     (
         "the_dead_send_nothing",
@@ -235,7 +262,8 @@ def test_the_nearest_lawful_history_is_let_pass(name: str, _: Tell, lawful: Tell
 
 def test_every_promise_about_a_step_is_shown_a_history_that_breaks_it() -> None:
     of_a_step = {each.name for each in INVARIANTS if each.on is not steps.AtRest}
-    assert {name for name, _, _ in CASES} | {each.name for each in knowing.INVARIANTS} == of_a_step
+    elsewhere = {each.name for each in (*knowing.INVARIANTS, *meaning.INVARIANTS)}
+    assert {name for name, _, _ in CASES} | elsewhere == of_a_step
 
 
 def test_every_promise_is_a_sentence_of_its_own() -> None:
@@ -258,6 +286,22 @@ def test_a_foreign_trade_makes_room_and_never_takes_it() -> None:
     assert Story().bought(ENTRY).tell(sold).arrives(order("f0")).broken == set()
     assert Story().tell(bought).arrives(ENTRY).broken == set()
     assert Story().tell(bought).bought(ENTRY).arrives(order("f0")).broken == {"exposure_stays_within_its_limit"}
+
+
+def test_a_foreign_trade_of_a_position_that_was_known_to_be_over_makes_no_room_and_takes_none() -> None:
+    sold = steps.ForeignTrade(trade_id="f1", qty=Decimal(-1), cash=Decimal(100))
+    bought = steps.ForeignTrade(trade_id="f2", qty=Decimal(1), cash=Decimal(-100))
+    flat = inside.PositionHeld(boot=BOOT, qty=Decimal(0))
+    limit = {"exposure_stays_within_its_limit"}
+    assert Story().bought(ENTRY).tell(sold, flat, bought).arrives(order("f0")).broken == set()
+    assert Story().bought(ENTRY).tell(sold, flat).bought(ENTRY_F).arrives(order("g0")).broken == limit
+    short, again = (order(name, side=Side.SELL) for name in ("f0", "g0"))
+    assert Story().bought(ENTRY).tell(sold, flat).arrives(short).arrives(again).broken == limit
+    # Whoever has not heard that it is flat, has heard it too late, or has not the bot, has taken nothing into account.
+    assert Story().bought(ENTRY).tell(sold, bought).arrives(ENTRY_F).broken == limit
+    assert Story().bought(ENTRY).tell(sold, bought, flat).arrives(ENTRY_F).broken == limit
+    ousted = Story().bought(ENTRY).tell(lease(RIVAL, 1), sold, flat, bought)
+    assert ousted.arrives(ENTRY_F, boot=RIVAL).broken == limit
 
 
 def test_violations_are_kept_three_times_and_carry_seed_and_instant() -> None:

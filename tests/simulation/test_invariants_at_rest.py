@@ -77,6 +77,12 @@ def lied_about(story: Story, rest: steps.AtRest, *, canceled: bool = False) -> s
     return replace(rest, venue=replace(rest.venue, standing=(stray, STOP)))
 
 
+def ended_untold(story: Story, rest: steps.AtRest) -> steps.AtRest:
+    stop = order("s0", Purpose.STOP)
+    story.arrives(stop).ends(stop, OrderStatus.CANCELED)
+    return rest
+
+
 def two_keys(story: Story, rest: steps.AtRest) -> steps.AtRest:
     batch = Batch()
     story.tell(steps.Committed(boot=BOOT, store_id="d", batch=batch, keys={1: "a", 2: "b"}))
@@ -84,9 +90,17 @@ def two_keys(story: Story, rest: steps.AtRest) -> steps.AtRest:
     return bot(rest, last_seq=2)
 
 
-def notice_due(story: Story, rest: steps.AtRest) -> steps.AtRest:
+def notice_due(story: Story, rest: steps.AtRest, ago_s: float = 100) -> steps.AtRest:
     story.tell(steps.NoticeDue(**NOTICE))
-    story.now_s += 100
+    story.now_s += ago_s
+    return rest
+
+
+def notifier_failed(story: Story, rest: steps.AtRest) -> steps.AtRest:
+    """It has forgotten what it had to deliver, a moment ago."""
+    story.tell(steps.NoticeDue(**NOTICE))
+    story.tell(steps.ActorFailed(boot=BOOT, actor="notifier", error="", injected=True))
+    story.now_s += 10
     return rest
 
 
@@ -113,6 +127,7 @@ BREAKS: list[tuple[str, Alter]] = [
     ("fills_are_journaled", lambda s, r: database(r, fills={"t1": {"qty": "0.9"}})),
     ("fills_are_journaled", lambda s, r: database(r, fills={**r.database.fills, "t9": {"qty": "1"}})),
     ("orders_are_journaled", lambda s, r: database(r, trades={})),
+    ("orders_are_journaled", ended_untold),
     ("orders_are_journaled", lambda s, r: database(r, trades={"e0": {"filled_qty": "0.5"}})),
     ("the_outbox_is_empty", lambda s, r: bot(r, pending=1)),
     ("the_outbox_is_empty", two_keys),
@@ -122,6 +137,10 @@ BREAKS: list[tuple[str, Alter]] = [
     ("the_ledger_adds_up", lambda s, r: replace(r, venue=replace(r.venue, cash=Decimal(900)))),
     ("a_stop_guards_the_position", lambda s, r: bot(r, position=GUARDED)),
     ("no_guard_outlives_its_position", flat_with_stop),
+    ("book_and_exchange_are_compared", lambda s, r: bot(r, sync_status=SyncStatus.UNKNOWN)),
+    ("requests_are_carried_out", lambda s, r: database(r, flatten_version=3)),
+    ("people_are_told", lambda s, r: notice_due(s, r, ago_s=10)),
+    ("people_are_told", lambda s, r: bot(notice_due(s, r), undelivered=frozenset("k"))),
     ("people_are_told", notice_due),
     ("people_are_told", mismatch_believed),
 ]
@@ -132,6 +151,8 @@ KEEPS: list[tuple[str, Alter]] = [
     ("a stop that the exchange says it refused, since canceled", lambda s, r: lied_about(s, r, canceled=True)),
     ("a foreign trade that is reported", lambda s, r: bot(foreign(s, r), sync_status=SyncStatus.MISSING)),
     ("a notice that was delivered", lambda s, r: (notice_due(s, r), s.tell(steps.NoticeSent(**NOTICE)))[0]),
+    ("a notice that is still tried", lambda s, r: bot(notice_due(s, r, ago_s=10), undelivered=frozenset("k"))),
+    ("a notice that a failed notifier had", notifier_failed),
     ("a process that died before it could tell", lambda s, r: bot(notice_due(s, r), boot=RIVAL)),
     ("a disagreement that people were told of", lambda s, r: (
         mismatch_believed(s, r), s.tell(steps.NoticeDue(**NOTICE), steps.NoticeSent(**NOTICE)))[0]),

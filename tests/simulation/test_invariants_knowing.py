@@ -8,7 +8,8 @@ import pytest
 
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import OrderStatus
-from tbh.simulation import knowing
+from tbh.ports import Batch
+from tbh.simulation import knowing, steps
 from tests.simulation.story import BOOT, RIVAL, fill, state
 from tests.simulation.words import (
     CANCELED,
@@ -33,6 +34,8 @@ from tests.simulation.words import (
     owns,
     synced,
 )
+
+WRITTEN_DONE = steps.Committed(boot=BOOT, store_id="d", batch=Batch(actions=[("flatten:2", "done", "")]), keys={})
 
 CASES: list[Case] = [
     (
@@ -151,6 +154,11 @@ CASES: list[Case] = [
         "a_flatten_is_done_when_it_is_acknowledged",
         lambda s: acknowledged(later(s.bought(ENTRY), 6).arrives(EXIT)),
         lambda s: acknowledged(later(s.bought(ENTRY), 6).arrives(EXIT).fills(fill(EXIT, "t2", "0.995"))),
+    ),
+    (
+        "a_flatten_is_done_when_it_is_acknowledged",
+        lambda s: acknowledged(later(s.bought(ENTRY).tell(WRITTEN_DONE), 6)),
+        lambda s: acknowledged(later(s.tell(WRITTEN_DONE).bought(ENTRY), 6)),
     ),
     ("no_actor_fails_by_itself", failed, lambda s: failed(s, injected=True)),
     ("no_actor_fails_by_itself", failed, lambda s: failed(s, "Fatal: lease_lost: stale_epoch")),

@@ -191,6 +191,26 @@ def test_a_fill_that_meets_the_end_is_told_after_it(expires: bool, end: type) ->
     assert len(set(seqs)) == len(seqs)
 
 
+@pytest.mark.parametrize("expires", [False, True])
+def test_an_end_that_a_fill_meets_is_told_of_no_other_order_that_the_price_reached(expires: bool) -> None:
+    floor = Floor(volume_share=D(1))
+    floor.bought()
+    floor.venue.tick(D(100), opens=START + timedelta(seconds=1), volume=D("0.5"))
+    floor.place("first", Side.SELL, "0.4", stop="90")
+    floor.place("second", Side.SELL, "0.3", stop="90")
+    floor.place("third", Side.SELL, "0.2", stop="90")
+    assert floor.venue.end_late("second", expires=expires) is not None
+    told = OrderStatus.EXPIRED if expires else OrderStatus.CANCELED
+    assert floor.ended[1:] == [("first", OrderStatus.FILLED), ("second", told)]
+    reports = {name: floor.venue.order(name) for name in ("first", "second", "third")}
+    assert {name: report and (report.status, report.filled_qty) for name, report in reports.items()} == {
+        "first": (OrderStatus.FILLED, D("0.4")),
+        "second": (told, D("0.1")),
+        "third": (OrderStatus.ACCEPTED, D(0)),
+    }
+    assert [report.client_order_id for report in floor.venue.open_orders(floor.now_ns)] == ["third"]
+
+
 def test_an_end_may_count_the_fill_that_is_told_after_it() -> None:
     floor = Floor()
     floor.bought()
