@@ -25,8 +25,9 @@ venv: $(VENV)/.installed ## build .venv from the hash-pinned lock; quick when no
 demo: venv ## watch a bot trade a simulated market on paper (ARGS="--json" and others are passed on)
 	@$(PY) -m tbh demo $(ARGS)
 
-test: venv ## run the tests, one process a core (ARGS="-k journal" and others are passed on; WORKERS=0 for one)
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not alone" $(ARGS) || test $$? -eq 5 # 5: ARGS chose none
+test: venv ## run the tests, on all cores (ARGS="-k journal" and others are passed on; WORKERS=0 for one)
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS) \
+		|| test $$? -eq 5 # 5: ARGS chose none
 	@$(PY) -m pytest -q -m alone $(ARGS) || test $$? -eq 5
 
 lint: venv ## ruff: rules and format

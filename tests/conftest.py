@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +23,37 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+# Tests of the store wait for the disk at each commit, and none of them can tell a disk from memory.
+MEMORY = Path("/dev/shm")
+MEMORY_MIN_BYTES = 4 * 2**30
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+SLOW = ("stack", "replay", "campaign", "mutants", "session", "cli", "database", "infra")
+"""The folders whose files take longest."""
+
 THREAD_GRACE_S = 2.0
 ACTOR_STOP_TIMEOUT_S = 5.0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: some tests wait for a lease to end rather than for a core."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Among several workers slow files come first, a file of each slow folder in turn: no core waits in the end for
+    the last one, and those that wait run beside those that compute."""
+    if not hasattr(config, "workerinput"):
+        return
+    place: dict[Path, tuple[int, int]] = {}
+    met: Counter[str] = Counter()
+    for path in dict.fromkeys(item.path for item in items):
+        folder = path.parent.name
+        place[path] = (met[folder], SLOW.index(folder)) if folder in SLOW else (len(items), 0)
+        met[folder] += 1
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")

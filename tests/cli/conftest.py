@@ -113,7 +113,7 @@ def cli(tmp_path: Path, new_cli: Callable[[Path], Cli]) -> Iterator[Cli]:
 
 @pytest.fixture
 def call(cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """The same in this process, for what is refused before anything starts; quicker than a new one."""
+    """The same in this process, for what needs none of its own: a new one takes a second to load the program."""
     monkeypatch.chdir(cli.folder)
     monkeypatch.setattr("tempfile.tempdir", str(cli.folder / "tmp"))
 

@@ -99,14 +99,14 @@ def test_the_files_it_names_are_there(finished: Done) -> None:
     assert json.loads(Path(paths["state"], "status.json").read_text())["phase"] == "CLOSED"
 
 
-def test_the_same_market_gives_the_same_trades_on_either_host(finished: Done, cli: Cli) -> None:
-    simulated = cli.run("demo", "--bars", BARS, "--json", "--host", "simulator").json
+def test_the_same_market_gives_the_same_trades_on_either_host(finished: Done, call: Callable[..., Done]) -> None:
+    simulated = call("demo", "--bars", BARS, "--json", "--host", "simulator").json
     for key in ("trades", "cash", "equity", "fees", "orders", "position"):
         assert simulated[key] == finished.json[key], key
 
 
-def test_another_seed_is_another_market(finished: Done, cli: Cli) -> None:
-    assert cli.run("demo", "--bars", BARS, "--json", "--seed", 2).json["cash"] != finished.json["cash"]
+def test_another_seed_is_another_market(finished: Done, call: Callable[..., Done]) -> None:
+    assert call("demo", "--bars", BARS, "--json", "--seed", 2).json["cash"] != finished.json["cash"]
 
 
 def test_a_paper_demo_imports_nothing_that_it_does_not_need(cli: Cli) -> None:
@@ -145,42 +145,46 @@ def test_piped_output_ends_with_a_summary_that_says_where_everything_is(piped: D
 
 
 def test_a_recording_is_not_called_simulated(
-    cli: Cli, candle_file: Callable[[Rows], Path], market_rows: Callable[[int], Rows]
+    call: Callable[..., Done], candle_file: Callable[[Rows], Path], market_rows: Callable[[int], Rows]
 ) -> None:
     file = candle_file(market_rows(60))
-    plain = cli.run("demo", "--candles", file, "--symbol", "BTC/USDT")
+    plain = call("demo", "--candles", file, "--symbol", "BTC/USDT")
     assert "simulated" not in plain.out
     assert "recorded candles" in plain.out
-    recorded = cli.run("demo", "--candles", file, "--symbol", "BTC/USDT", "--json").json
+    recorded = call("demo", "--candles", file, "--symbol", "BTC/USDT", "--json").json
     assert (recorded["simulated"], recorded["symbol"], recorded["bars"]) == (False, "BTC/USDT", 60)
 
 
 def test_bars_takes_the_first_of_a_recording(
-    cli: Cli, candle_file: Callable[[Rows], Path], market_rows: Callable[[int], Rows]
+    call: Callable[..., Done], candle_file: Callable[[Rows], Path], market_rows: Callable[[int], Rows]
 ) -> None:
-    assert cli.run("demo", "--candles", candle_file(market_rows(60)), "--bars", 40, "--json").json["bars"] == 40
+    assert call("demo", "--candles", candle_file(market_rows(60)), "--bars", 40, "--json").json["bars"] == 40
 
 
-def test_the_built_in_strategy_takes_the_recordings_timeframe(cli: Cli, candle_file: Callable[[Rows], Path]) -> None:
+def test_the_built_in_strategy_takes_the_recordings_timeframe(
+    call: Callable[..., Done], candle_file: Callable[[Rows], Path]
+) -> None:
     rows = [(1_700_000_100_000 + 300_000 * row, 100, 101, 99, 100, 5) for row in range(40)]
-    assert cli.run("demo", "--candles", candle_file(rows), "--json").json["timeframe_s"] == 300
+    assert call("demo", "--candles", candle_file(rows), "--json").json["timeframe_s"] == 300
 
 
-def test_a_finished_demo_goes_on_with_more_bars_as_if_it_had_never_stopped(finished: Done, cli: Cli) -> None:
+def test_a_finished_demo_goes_on_with_more_bars_as_if_it_had_never_stopped(
+    finished: Done, cli: Cli, call: Callable[..., Done]
+) -> None:
     folder = cli.folder / "state"
-    first = cli.run("demo", "--bars", BARS // 2, "--dir", folder, "--json").json
-    second = cli.run("demo", "--bars", BARS, "--dir", folder, "--json").json
+    first = call("demo", "--bars", BARS // 2, "--dir", folder, "--json").json
+    second = call("demo", "--bars", BARS, "--dir", folder, "--json").json
     assert len(first["trades"]) <= len(second["trades"])
     for key in ("trades", "cash", "fees", "orders", "fills", "position", "signals"):
         assert second[key] == finished.json[key], key
 
 
-def test_going_on_says_where(cli: Cli) -> None:
+def test_going_on_says_where(cli: Cli, call: Callable[..., Done]) -> None:
     folder = cli.folder / "state"
-    cli.run("demo", "--bars", 40, "--dir", folder)
-    done = cli.run("demo", "--bars", 60, "--dir", folder)
+    call("demo", "--bars", 40, "--dir", folder)
+    done = call("demo", "--bars", 60, "--dir", folder)
     assert f"going on in {folder} where it stopped: after bar 40 of 60" in done.out
-    assert "going on" not in cli.run("demo", "--bars", 40, "--dir", cli.folder / "other").out
+    assert "going on" not in call("demo", "--bars", 40, "--dir", cli.folder / "other").out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -198,7 +202,7 @@ def test_a_signal_ends_it_in_order_with_a_summary(cli: Cli, number: signal.Signa
     assert json.loads((cli.folder / "state" / "status.json").read_text())["phase"] == "CLOSED"
 
 
-def test_a_stopped_demo_goes_on_to_the_same_end(finished: Done, cli: Cli) -> None:
+def test_a_stopped_demo_goes_on_to_the_same_end(finished: Done, cli: Cli, call: Callable[..., Done]) -> None:
     process = cli.start(
         "demo", "--bars", BARS, "--speed", 100, "--dir", "state", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -208,7 +212,7 @@ def test_a_stopped_demo_goes_on_to_the_same_end(finished: Done, cli: Cli) -> Non
     process.terminate()
     process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
-    rest = cli.run("demo", "--bars", BARS, "--dir", "state", "--json").json
+    rest = call("demo", "--bars", BARS, "--dir", "state", "--json").json
     for key in ("trades", "cash", "fees", "fills", "position"):
         assert rest[key] == finished.json[key], key
 

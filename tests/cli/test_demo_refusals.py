@@ -95,11 +95,11 @@ def test_a_strategy_that_is_no_file_is_refused(cli: Cli, call: Callable[..., Don
 
 
 def test_a_gap_is_one_warning_and_the_run_goes_on(
-    cli: Cli, candle_file: Callable[[Rows], Path], market_rows: Callable[[int], list[list[str]]]
+    call: Callable[..., Done], candle_file: Callable[[Rows], Path], market_rows: Callable[[int], list[list[str]]]
 ) -> None:
     rows = market_rows(60)
     del rows[30:33]
-    done = cli.run("demo", "--candles", candle_file(rows), "--json")
+    done = call("demo", "--candles", candle_file(rows), "--json")
     assert (done.exit_code, len(done.errors)) == (0, 1)
     assert done.errors[0].startswith("tbh: warning: ")
     assert "3 bars of 60 s are missing in 1 gap" in done.errors[0]
@@ -164,14 +164,14 @@ def test_a_dir_that_is_a_file_is_refused(cli: Cli, call: Callable[..., Done]) ->
     assert file.read_text() == "mine"
 
 
-def test_a_dir_below_a_file_is_refused(cli: Cli) -> None:
+def test_a_dir_below_a_file_is_refused(cli: Cli, call: Callable[..., Done]) -> None:
     (cli.folder / "file").write_text("mine")
-    cli.run("demo", "--dir", "file/state").refusal(CONFIGURATION)
+    call("demo", "--dir", "file/state").refusal(CONFIGURATION)
 
 
-def test_a_folder_that_cannot_be_written_is_refused(cli: Cli) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(call: Callable[..., Done]) -> None:
     # /proc is the one folder in which not even root may make anything.
-    assert "/proc/tbh" in cli.run("demo", "--dir", "/proc/tbh").refusal(CONFIGURATION)
+    assert "/proc/tbh" in call("demo", "--dir", "/proc/tbh").refusal(CONFIGURATION)
 
 
 def test_a_missing_temporary_folder_does_not_keep_a_named_one_from_working(cli: Cli) -> None:
@@ -179,14 +179,14 @@ def test_a_missing_temporary_folder_does_not_keep_a_named_one_from_working(cli: 
     assert (done.exit_code, done.errors) == (0, [])
 
 
-def test_a_store_from_a_newer_version_is_refused_and_left_alone(cli: Cli) -> None:
-    cli.run("demo", "--bars", 30, "--dir", "state")
+def test_a_store_from_a_newer_version_is_refused_and_left_alone(cli: Cli, call: Callable[..., Done]) -> None:
+    call("demo", "--bars", 30, "--dir", "state")
     store = cli.folder / "state" / "store.sqlite"
     with sqlite3.connect(store) as connection:
         connection.execute("UPDATE schema_version SET version = 9999")
     connection.close()
     before = store.read_bytes()
-    line = cli.run("demo", "--bars", 60, "--dir", "state").refusal(CONFIGURATION)
+    line = call("demo", "--bars", 60, "--dir", "state").refusal(CONFIGURATION)
     assert "newer" in line
     assert str(store) in line
     assert store.read_bytes() == before
@@ -198,18 +198,20 @@ def test_a_dir_that_cannot_be_looked_for_is_refused(call: Callable[..., Done], n
 
 
 @pytest.mark.parametrize("how", ["removed", "emptied"])
-def test_an_account_that_is_gone_is_refused_and_no_other_takes_its_place(cli: Cli, how: str) -> None:
-    cli.run("demo", "--bars", 90, "--dir", "state")
+def test_an_account_that_is_gone_is_refused_and_no_other_takes_its_place(
+    cli: Cli, call: Callable[..., Done], how: str
+) -> None:
+    call("demo", "--bars", 90, "--dir", "state")
     account = cli.folder / "state" / "paper.sqlite"
     account.unlink() if how == "removed" else account.write_bytes(b"")
-    line = cli.run("demo", "--bars", 120, "--dir", "state").refusal(CONFIGURATION)
+    line = call("demo", "--bars", 120, "--dir", "state").refusal(CONFIGURATION)
     assert line.startswith(f"paper_account_missing: {account} is missing")
     assert not account.exists() or not account.stat().st_size
 
 
-def test_a_status_that_cannot_be_written_spoils_no_result(cli: Cli) -> None:
+def test_a_status_that_cannot_be_written_spoils_no_result(cli: Cli, call: Callable[..., Done]) -> None:
     (cli.folder / "state" / "status.json").mkdir(parents=True)
-    done = cli.run("demo", "--bars", 30, "--dir", "state", "--json")
+    done = call("demo", "--bars", 30, "--dir", "state", "--json")
     assert (done.exit_code, done.errors, done.json["bars"]) == (0, [], 30)
 
 
@@ -221,17 +223,17 @@ def test_a_folder_in_use_is_refused_with_the_process_that_has_it(cli: Cli) -> No
     assert "belongs to the running process" in line
 
 
-def test_going_on_with_another_market_or_more_cash_is_refused(cli: Cli) -> None:
-    cli.run("demo", "--bars", 30, "--dir", "state")
-    assert "cash 10000" in cli.run("demo", "--cash", 20_000, "--dir", "state").refusal(CONFIGURATION)
-    assert "symbol SIM/USD" in cli.run("demo", "--symbol", "A/B", "--dir", "state").refusal(CONFIGURATION)
+def test_going_on_with_another_market_or_more_cash_is_refused(call: Callable[..., Done]) -> None:
+    call("demo", "--bars", 30, "--dir", "state")
+    assert "cash 10000" in call("demo", "--cash", 20_000, "--dir", "state").refusal(CONFIGURATION)
+    assert "symbol SIM/USD" in call("demo", "--symbol", "A/B", "--dir", "state").refusal(CONFIGURATION)
 
 
 def test_going_on_over_other_candles_is_refused(
-    cli: Cli, candle_file: Callable[[Rows], Path], market_rows: Callable[[int], list[list[str]]]
+    call: Callable[..., Done], candle_file: Callable[[Rows], Path], market_rows: Callable[[int], list[list[str]]]
 ) -> None:
-    cli.run("demo", "--bars", 200, "--dir", "state")
+    call("demo", "--bars", 200, "--dir", "state")
     rows = [[str(int(row[0]) + 86_400_000), *row[1:]] for row in market_rows(200)]
     other = candle_file(rows)
-    line = cli.run("demo", "--candles", other, "--symbol", "SIM/USD", "--dir", "state").refusal(CONFIGURATION)
+    line = call("demo", "--candles", other, "--symbol", "SIM/USD", "--dir", "state").refusal(CONFIGURATION)
     assert "use the same candles" in line

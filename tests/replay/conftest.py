@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -37,13 +38,13 @@ DEFINITION = {
 }
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Callable[..., PaperPlan]:
-    """Makes the plan of a small replay that enters, exits, reverses, and is stopped both ways."""
+@pytest.fixture(scope="session")
+def plan_in() -> Callable[..., PaperPlan]:
+    """Makes the plan of a small replay that enters, exits, reverses, and is stopped both ways, in a folder."""
 
-    def make(name: str = "state", *, bars: int = 90, **changes: Any) -> PaperPlan:
+    def make(folder: Path, name: str = "state", *, bars: int = 45, **changes: Any) -> PaperPlan:
         settings: dict[str, Any] = {
-            "candles": simulated_market(8, bars),
+            "candles": simulated_market(59, bars),
             "simulated": True,
             "definition": parse_definition(DEFINITION),
             "symbol": "BTC/USDT",
@@ -51,7 +52,7 @@ def plan(tmp_path: Path) -> Callable[..., PaperPlan]:
             "fee": Decimal("0.0005"),
             "bars_per_s": None,
             "seed": 7,
-            "root": tmp_path / name,
+            "root": folder / name,
             "host": "simulator",
             "policy": PositionPolicy.PROTECT,
         }
@@ -61,6 +62,12 @@ def plan(tmp_path: Path) -> Callable[..., PaperPlan]:
 
 
 @pytest.fixture
+def plan(plan_in: Callable[..., PaperPlan], tmp_path: Path) -> Callable[..., PaperPlan]:
+    """The same in the test's own folder."""
+    return functools.partial(plan_in, tmp_path)
+
+
+@pytest.fixture(scope="session")
 def replay() -> Callable[..., dict[str, Any]]:
     """Runs a plan to its end (or its escalation) and gives the result."""
 

@@ -22,32 +22,21 @@ from tbh.messages.orders import Fill
 pytestmark = pytest.mark.alone
 
 KILLS = 20
-BARS = 4_000
+BARS = 1_600
+SPEED = "100"
+"""Bars a second: as many as the kills leave time for. At each second bar there is an order on its way."""
 TRADING_WITHIN_S = 2.0
 
 
-def command(state: Path, definition: Path, speed: str) -> list[str]:
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "tbh",
-            *("demo", "--database", "memory"),
-            "--bars",
-            str(BARS),
-            "--seed",
-            "8",
-            "--symbol",
-            "BTC/USDT",
-            "--cash",
-            "100000",
-        ),
-        *("--strategy", str(definition), "--dir", str(state), "--speed", speed, "--json"),
-    ]
+def command(state: Path, definition: Path, *more: str) -> list[str]:
+    market = ("--bars", str(BARS), "--seed", "8", "--symbol", "BTC/USDT", "--cash", "100000")
+    demo = (sys.executable, "-m", "tbh", "demo", "--database", "memory", "--json")
+    return [*demo, *market, "--strategy", str(definition), "--dir", str(state), *more]
 
 
-def finish(state: Path, definition: Path) -> dict[str, Any]:
-    done = subprocess.run(command(state, definition, "max"), check=True, stdout=subprocess.PIPE, text=True, timeout=120)
+def finish(state: Path, definition: Path, *more: str) -> dict[str, Any]:
+    asked = command(state, definition, "--speed", "max", *more)
+    done = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True, timeout=120)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -56,9 +45,8 @@ def kill_somewhere(state: Path, definition: Path, rng: random.Random) -> str:
     """Start, let it live for a random while, kill; where it was: ``starting`` or ``trading``."""
     log = state / "logs" / "tradebothub.log"
     known = log.stat().st_size if log.exists() else 0
-    process = subprocess.Popen(
-        command(state, definition, "400"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    asked = command(state, definition, "--speed", SPEED)
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time_up = time.monotonic() + rng.uniform(0.1, 2.2)
     try:
         process.wait(max(time_up - time.monotonic(), 0.0))
@@ -71,7 +59,8 @@ def kill_somewhere(state: Path, definition: Path, rng: random.Random) -> str:
 
 
 def test_twenty_kills_lose_nothing_double_nothing_and_change_no_trade(tmp_path: Path, definition: Path) -> None:
-    undisturbed = finish(tmp_path / "undisturbed", definition)
+    # In virtual time, which trades alike and takes half as long.
+    undisturbed = finish(tmp_path / "undisturbed", definition, "--host", "simulator")
     state = tmp_path / "killed"
     rng = random.Random(20)
     lives = [kill_somewhere(state, definition, rng) for _ in range(KILLS)]

@@ -8,7 +8,8 @@ import pytest
 
 from bench import reference
 
-RUNS = ("bt-sma-btc5m", "bt-sma-btc5m-fee-short", "bt-rsi-ltc1m", "bt-donchian-ethd")
+RUNS = {"bt-sma-btc5m": 1_000, "bt-sma-btc5m-fee-short": 1_000, "bt-rsi-ltc1m": 1_760, "bt-donchian-ethd": 1_000}
+"""How many bars of each: ten trades or more."""
 
 
 @pytest.mark.parametrize("host", ["threads", "simulator"])
@@ -18,7 +19,7 @@ def test_the_first_trades_of_a_reference_run_come_out_exactly(
 ) -> None:
     assert shared_data == reference.DATA
     recorded = next(one for one in reference.references() if one["id"] == run)
-    report = reference.replay(recorded, tmp_path, host=host, bars=3_450)
+    report = reference.replay(recorded, tmp_path, host=host, bars=RUNS[run])
     assert len(report["trades"]) >= 10
     assert reference.differences(recorded, report) == []
 

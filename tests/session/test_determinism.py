@@ -89,21 +89,30 @@ def played_elsewhere(hash_seed: str) -> dict[str, Any]:
     return found
 
 
-def test_a_seed_is_the_same_run_in_another_process_with_other_string_hashing() -> None:
-    runs = [played_elsewhere(hash_seed) for hash_seed in ("0", "4242")]
-    assert runs[0] == runs[1]
-    assert len(runs[0]["trades"]) >= 10
+@pytest.fixture(scope="module")
+def played_here() -> dict[str, Any]:
+    return played("simulator")
 
 
-def test_other_seeds_deliver_in_another_order_and_trade_the_same() -> None:
-    runs = [played("simulator", seed=seed) for seed in (7, 8, 9)]
+@pytest.mark.parametrize("hash_seed", ["0", "4242"])
+def test_a_seed_is_the_same_run_in_another_process_with_other_string_hashing(
+    hash_seed: str, played_here: dict[str, Any]
+) -> None:
+    assert played_elsewhere(hash_seed) == played_here
+    assert len(played_here["trades"]) >= 10
+
+
+def test_other_seeds_deliver_in_another_order_and_trade_the_same(played_here: dict[str, Any]) -> None:
+    runs = [dict(played_here), *(played("simulator", seed=seed) for seed in (8, 9))]
     assert len({run.pop("digest") for run in runs}) == 3
     assert runs[0] == runs[1] == runs[2]
 
 
 @pytest.mark.parametrize("bars_per_s", [None, 200.0])
-def test_threads_trade_as_the_simulator_does_at_any_speed(bars_per_s: float | None) -> None:
-    simulated = played("simulator")
+def test_threads_trade_as_the_simulator_does_at_any_speed(
+    bars_per_s: float | None, played_here: dict[str, Any]
+) -> None:
+    simulated = dict(played_here)
     del simulated["digest"]
     threaded = played("threads", bars_per_s=bars_per_s)
     assert threaded.pop("digest") == ""

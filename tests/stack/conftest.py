@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench._stack import MadeBot, Stack, running_stack, wait_until
+from tests.stack.strategies import BUSY
 
 WITHIN_S = 30.0
 
@@ -25,15 +26,15 @@ class Fleet:
     folder: Path
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def make(self, strategy: dict[str, Any] | None = None, **options: Any) -> MadeBot:
+    def make(self, strategy: dict[str, Any] = BUSY, **options: Any) -> MadeBot:
         """A bot whose account and market outlive its state directory, as a real exchange's do."""
         given = {
-            "bars_per_second": 50,
+            "bars_per_second": 20,
             "account": str(self.folder / "account.sqlite"),
             "opened_at": datetime.now(UTC).isoformat(),
             **options,
         }
-        return self.stack.make_bot(exchange_options=given, **({} if strategy is None else {"strategy": strategy}))
+        return self.stack.make_bot(exchange_options=given, strategy=strategy)
 
     def start(self, bot: MadeBot, state: str = "state", **environment: str) -> subprocess.Popen[str]:
         more = {"TBH_LEASE_S": "2", **environment}

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from bench._stack import wait_until
+from tests.stack.strategies import BUSY
 
+BARS = 120
 FILLED = {
     "bot_runtime", "bot_leases", "bot_state", "bot_positions", "bot_trades", "bot_fills", "bot_events",
     "bot_health_evidence", "risk_decisions", "cycle_trace", "run_metrics", "notifications", "sessions", "sync_streams",
@@ -59,16 +61,19 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def test_it_fills_every_table_is_killed_and_goes_on(start: Start, tmp_path: Path) -> None:
-    killed = start("--bars", "700", "--speed", "200")
+    strategy = tmp_path / "busy.json"
+    strategy.write_text(json.dumps(BUSY))
+    market = ("--bars", str(BARS), "--strategy", str(strategy), "--speed", "40")
+    killed = start(*market)
     wait_until(lambda: fills_in(tmp_path / "state" / "store.sqlite") >= 6, within_s=60, what="some trades")
     killed.kill()
     killed.communicate()
-    told = ended(start("--bars", "700", "--speed", "max"))
-    assert told["bars"] == 700
+    told = ended(start(*market))
+    assert told["bars"] == BARS
     assert told["journal"]["pending"] == 0
     rows = told["database"]["rows"]
     assert {table for table in FILLED if not rows[table]} == set()
-    assert rows["cycle_trace"] == 700
+    assert rows["cycle_trace"] == BARS
     assert rows["bot_fills"] == told["fills"]
     assert rows["dead_letters"] == 0
     assert rows["sessions"] == 2

@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from bench._stack import wait_until
-from tbh.cli.default_strategy import DEFAULT_STRATEGY
-
-GUARDED = DEFAULT_STRATEGY | {
-    "stops": {"basis": "entry", "stop_loss": "0.2", "take_profit": "0.4"},
-}
-"""So wide that nothing touches them: what stands, stands because nobody took it away."""
+from tests.stack.strategies import BUSY, HOLD
 
 
 def guards(fleet: Any, bot: Any) -> list[tuple[str, str]]:
@@ -29,7 +24,7 @@ def guards(fleet: Any, bot: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("known", [True, False], ids=["known to the database", "lost with the old disk"])
 def test_the_guards_of_an_open_position_outlive_a_takeover(fleet: Any, known: bool) -> None:
     # So slow that nothing is decided anew between two looks, on a busy machine either.
-    bot = fleet.make(strategy=GUARDED, bars_per_second=10)
+    bot = fleet.make(HOLD, bars_per_second=10)
     first = fleet.start(bot)
     wait_until(
         lambda: fleet.state_of(bot).get("in_position") and len(guards(fleet, bot)) == 2,
@@ -58,18 +53,18 @@ def test_the_guards_of_an_open_position_outlive_a_takeover(fleet: Any, known: bo
 
 
 def test_a_stop_that_the_old_machine_placed_closes_the_position_under_the_new_one(fleet: Any) -> None:
-    tight = DEFAULT_STRATEGY | {"stops": {"basis": "entry", "stop_loss": "0.002"}}
-    bot = fleet.make(strategy=tight)
+    tight = HOLD | {"stops": {"basis": "entry", "stop_loss": "0.002"}}
+    bot = fleet.make(tight, bars_per_second=10)
     first = fleet.start(bot)
-    wait_until(lambda: guards(fleet, bot), within_s=30, what="a stop")
+    ((_, stop),) = wait_until(lambda: guards(fleet, bot), within_s=30, what="a stop")
     first.kill()
     first.communicate()
     second = fleet.start(bot, "elsewhere")
     fleet.trades(bot, more_than=fleet.cycles_of(bot))
     wait_until(
         lambda: fleet.stack.query(
-            "select 1 from bot_runtime.bot_trades where bot_id = %s and event = 'stop' and order_status = 'filled'",
-            bot.bot_id,
+            "select 1 from bot_runtime.bot_trades where client_order_id = %s and order_status = 'filled'",
+            stop,
         ),
         within_s=30,
         what="a stop that was hit",
@@ -82,7 +77,7 @@ def test_a_stop_that_the_old_machine_placed_closes_the_position_under_the_new_on
 
 
 def test_a_new_account_of_the_same_bot_collides_with_nothing_of_the_old_one(fleet: Any) -> None:
-    bot = fleet.stack.make_bot(exchange_options={"bars_per_second": 40, "seed": 4})
+    bot = fleet.stack.make_bot(strategy=BUSY, exchange_options={"bars_per_second": 20, "seed": 4})
     first = fleet.start(bot)
     wait_until(lambda: fleet.state_of(bot).get("in_position"), within_s=30, what="a position")
     fleet.stop(first)
