@@ -128,7 +128,7 @@ class GatewayActor(SigningAccount):
     @receive
     def on_cancel(self, command: CancelOrder) -> None:
         client_order_id = command.client_order_id
-        if client_order_id in self._waiting:
+        if self._deaf or client_order_id in self._waiting:
             self.ctx.stash()  # behind the order that it cancels
             return
         if self._lost is not None:

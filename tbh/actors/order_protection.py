@@ -35,6 +35,7 @@ REFUSALS_AGE_S: Final = 60.0
 
 REVISIONS_KEPT_MAX: Final = 2_000
 STRAYS_KEPT_MAX: Final = 1_000
+_PART: Final = ids.REVISIONS_PER_SECOND // 2
 
 
 @message
@@ -53,6 +54,7 @@ class PositionGuard(OrderEvidence):
         self._book = Book(terms.market.symbol, market=terms.market, bot_id=terms.bot_id)
         self._best: Decimal | None = None
         self._revisions: dict[tuple[Purpose, str], int] = {}
+        self._ours: set[tuple[Purpose, str]] = set()
         self._tightest: dict[str, Decimal] = {}
         self._refusals: dict[tuple[Purpose, str], int] = {}
         self._refused_s: dict[tuple[Purpose, str], float] = {}
@@ -183,8 +185,11 @@ class PositionGuard(OrderEvidence):
         _, number, position_id = order.intent_id.split("|", 2)
         key = (order.purpose, position_id)
         self._revisions[key] = max(int(number), self._revisions.get(key, -1))
+        self._ours.add(key)
         if len(self._revisions) > REVISIONS_KEPT_MAX:
-            del self._revisions[next(iter(self._revisions))]
+            oldest = next(iter(self._revisions))
+            del self._revisions[oldest]
+            self._ours.discard(oldest)
         if order.stop_price is not None:
             held = order.side.opposite.sign * order.qty
             self._tightest[position_id] = better(self._tightest.get(position_id), order.stop_price, held)
@@ -291,7 +296,10 @@ class PositionGuard(OrderEvidence):
         if parts.strategy_code == opened.strategy_code and ahead_s >= 0:
             revision = ahead_s * ids.REVISIONS_PER_SECOND + parts.layer * (ids.ATTEMPT_MAX + 1) + parts.attempt
             key = (parts.purpose, position.position_id)
-            self._revisions[key] = max(revision, self._revisions.get(key, -1))
+            known = self._revisions.get(key, -1)
+            # Another process numbers in a part of its own: whoever goes on there asks under an id that is to be its.
+            if key not in self._ours or known // _PART == revision // _PART:
+                self._revisions[key] = max(revision, known)
 
     def _note_served(self, parts: ids.IdParts) -> None:
         """A former life has served this id's intent, with this attempt at least."""

@@ -21,10 +21,16 @@ from tbh.ports import Exchange, Failure, Fatal, StoreReader
 from tbh.runtime.actor import Context, receive
 
 LEASE_MAX_S: Final = 86_400.0
+HEARD_WITHIN_S: Final = 1.0
 CLOSED_BY_PEOPLE: Final = frozenset(
     {"paused", "killed", "kill_switch", "observe_only", "subscription_inactive", "token_refused"}
 )
 """Reasons of the gate that stop even an entry which was approved before."""
+
+
+@message
+class _Listened(Timer):
+    """The neighbours have had the time to tell a restarted gateway what they know."""
 
 
 @message
@@ -46,7 +52,11 @@ class SigningAccount(AccountReader):
         self._closed: frozenset[str] = frozenset()
         self._behind = 0
         self._halted: str | None = None
+        # What stands in the mailbox of a restart may be older than the word that another process owns the account.
+        self._deaf = ctx.incarnation > 0
         super().__init__(ctx, exchange=exchange, store=store, timeout_s=timeout_s, poll_s=poll_s)
+        if self._deaf:
+            ctx.after(HEARD_WITHIN_S, _Listened())
 
     # The lease
 
@@ -78,8 +88,17 @@ class SigningAccount(AccountReader):
     @receive
     def on_gate_changed(self, gate: GateChanged) -> None:
         self._closed = CLOSED_BY_PEOPLE.intersection(gate.reasons)
+        if "lease_lost" in gate.reasons and self._lost is None:
+            self._lost = "another runtime owns the bot"  # whoever said so first may have ended by it
         if not self._gate_heard:
             self._gate_heard = True
+            self._deaf = False
+            self._resume()
+
+    @receive
+    def on_listened(self, _: _Listened) -> None:
+        if self._deaf:  # nobody is there to say it: what reduces risk must not wait for ever
+            self._deaf = False
             self._resume()
 
     def _fell_behind(self) -> None:
@@ -103,7 +122,7 @@ class SigningAccount(AccountReader):
         """Whether something must be heard before this order can be judged: what came during a slow call, or, in a
         gateway that has just (re)started, the lease and the operator's word."""
         ready = self._lease_heard and self._gate_heard and not self._behind
-        return order.purpose.increases_risk and not ready
+        return self._deaf or (order.purpose.increases_risk and not ready)
 
     def _refusal(self, order: Order) -> str | None:
         """Why this order may not be signed now, or None. The lease is looked at last, just before the call."""

@@ -25,6 +25,8 @@ from tbh.ports import StoreReader
 REMEMBERED_MAX: Final = 1_000
 DAYS_KEPT: Final = 3
 COUNTED_MAX: Final = 2 * DONE_KEPT_MAX
+LAYERS_WITHIN: Final = 64
+"""A position's pyramids are looked for among so many of the newest orders."""
 
 
 class Approvals:
@@ -171,7 +173,21 @@ class AccountView:
             open_orders=self._blotter.open + drafts,
             trades_today=len(entries - {proposal.proposal_id}),
             exit_approved=position is not None and self._exit_stands(position),
+            layers_filled=self._layers_filled(proposal, position) if proposal.purpose is Purpose.PYRAMID else (),
         )
+
+    def _layers_filled(self, proposal: Proposal, position: Position | None) -> set[int]:
+        """The layers that the position has got by pyramids of other decisions."""
+        if position is None:
+            return set()
+        return {
+            state.order.layer
+            for state in [*self._blotter.open, *self._blotter.recent(LAYERS_WITHIN)]
+            if state.order.purpose is Purpose.PYRAMID
+            and state.filled_qty
+            and state.order.intent_id != proposal.proposal_id
+            and state.order.created_at >= position.opened_at
+        }
 
     def waits_for_exit(self, proposal: Proposal) -> bool:
         """Whether the proposal would reverse a position whose exit does not stand on the exchange's book yet.

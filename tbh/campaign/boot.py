@@ -70,6 +70,7 @@ class Boot:
         self.drafted_ns: dict[str, int] = {}
         self.gate: tuple[str, ...] = ()
         self.injected = False
+        self.flat_at: datetime | None = None
         self.calls = 0
         self.read_qty: Decimal | None = None
         self._over: Answer | None = None

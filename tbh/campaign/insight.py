@@ -6,6 +6,7 @@ It reads the order manager's memory, which nobody outside a simulation can; it c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tbh.campaign.rest import actor_of
@@ -41,6 +42,8 @@ def seen_in(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
             tell(_meant(boot, message.order))
 
     def position(message: PositionChanged) -> None:
+        if message.held is None:
+            boot.flat_at = boot.now()
         tell(inside.PositionHeld(boot=boot_id, qty=ZERO if message.held is None else message.held.qty))
 
     def snapshot(message: AccountSnapshot) -> None:
@@ -108,7 +111,7 @@ def look_into(boot: Boot) -> inside.Looked:
         if not coming and manager._position is not None:
             position: Position = manager._position
             bare = None if Purpose.STOP in purposes else _bare(manager, position)
-            left = _left(manager, position)
+            left = _left(manager, position, boot.flat_at)
     return inside.Looked(boot=boot.boot_id, bare=bare, left=left)
 
 
@@ -119,14 +122,17 @@ def _bare(manager: Any, position: Position) -> str | None:
     return position.position_id if wants_stop else None
 
 
-def _left(manager: Any, position: Position) -> str | None:
-    """The newest attempt of an order that was to close the position, if that has failed."""
+def _left(manager: Any, position: Position, flat_at: datetime | None) -> str | None:
+    """The newest attempt of an order that was to close the position, if that has failed: not of one that failed before
+    nothing was left (``flat_at``), where late fills of the entry have made a position again."""
     side = Side.SELL if position.qty > 0 else Side.BUY
     for state in reversed(manager._orders.recent(RECENT)):
         order: Order = state.order
         if order.purpose not in CLOSERS or order.side is not side or state.status is OrderStatus.FILLED:
             continue
         if order.created_at < position.opened_at:  # a residue that has become a position again
+            continue
+        if flat_at is not None and state.seen_at <= flat_at:
             continue
         if (state.reason or "").startswith(rules.BY_HAND) or not manager._meant_for(order.purpose, order, position):
             continue

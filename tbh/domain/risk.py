@@ -8,7 +8,7 @@ Exposure is always the worst case: every order that may still fill does, in full
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal, localcontext
 from typing import Final
@@ -84,6 +84,7 @@ class Standing:
     ``position`` and ``open_orders`` are of the proposal's symbol; ``other_exposure`` (quote) and ``other_positions``
     (entries under way included) of all other symbols. ``trades_today`` counts entries of the UTC day.
     ``exit_approved``: an exit of the whole position is under way, so that an opposite entry reverses it.
+    ``layers_filled`` are the pyramids' layers that the position is made of.
     """
 
     equity: Decimal
@@ -93,6 +94,7 @@ class Standing:
     other_positions: int = 0
     trades_today: int = 0
     exit_approved: bool = False
+    layers_filled: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +209,8 @@ def _check_open(proposal: Proposal, standing: Standing, market: Market) -> Refus
     if proposal.purpose is Purpose.PYRAMID:
         if not same_side or standing.exit_approved:
             return Refusal(rule="nothing_to_add_to", detail=f"no position that a {proposal.side} would add to")
+        if proposal.layer in standing.layers_filled:  # it was decided before the last layer was known of
+            return Refusal(rule="layer_filled", detail=f"the position has its layer {proposal.layer} already")
     elif position is not None and (same_side or not standing.exit_approved):
         return Refusal(rule="position_open", detail=f"{plain(position.qty)} {market.base} is held already")
     return None

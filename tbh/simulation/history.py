@@ -54,9 +54,10 @@ class History:
     trade of somebody else's, a lie or what became of an order lied about last changed what the bot can know.
     ``own_qty`` and ``own_cash`` are what our fills made of the account, ``foreign_qty`` and ``foreign_cash`` what
     others did; ``settled_qty`` is the ``foreign_qty`` of the last instant at which account and owner's book were flat.
-    ``ousted`` are the processes and ids of what was signed while another process had the bot. ``closed_ns`` is since when the operator wants no entries, None: they may be; ``entered_ns`` when an
-    order that increases risk was last filled. ``carried_out`` are the requests to close the position of which a disk
-    has said so at an instant at which nothing was left. ``leases`` is until when each process believes in its lease.
+    ``ousted`` are the processes and ids of what was signed while another process had the bot. ``closed_ns`` is since
+    when the operator wants no entries, None: they may be; ``entered_ns`` when an order that increases risk was last
+    filled. ``carried_out`` are the requests to close the position of which a disk has said so at an instant at which
+    nothing was left. ``leases`` is until when each process believes in its lease.
     """
 
     def __init__(self, terms: steps.Terms) -> None:

@@ -68,15 +68,15 @@ def one_effect_per_id(past: History, step: steps.OrderArrived) -> str | None:
 def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     """One client order id never stands for two requests: it is asked for again unchanged, if at all.
 
-    A process that does not know yet that another has the bot may decide once more what that one has decided, and the
-    exchange hear it first. Two of the owner's own requests are never excused.
+    A process that does not know yet that another has the bot may decide once more what that one has decided. Where it
+    was heard first, and its order is over, the owner's request finds that end: nothing stands for what it did not ask.
     """
     if past.owner not in (None, step.boot):
         return None
     known, again = past.orders.get(step.order.client_order_id), step.order
     if known is None or _asks(known.order) == _asks(again):
         return None
-    if known.boot != step.boot and (known.boot, again.client_order_id) in past.ousted:
+    if known.status is not None and known.boot != step.boot and (known.boot, again.client_order_id) in past.ousted:
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
 
@@ -90,9 +90,10 @@ def one_live_order_per_intent(past: History, step: steps.OrderArrived) -> str | 
     """An intent has one order on the exchange's book at most, unless a faulted disk has forgotten an exit.
 
     Then the further exit can close no more than what is left: ``exits_never_flip`` holds there, too. An order that the
-    exchange has denied does not count.
+    exchange has denied does not count, nor one of a process that has lost its lease, does not know of another yet and
+    closes what the exchange will let it.
     """
-    if step.effect is not steps.Effect.ACCEPTED:
+    if step.effect is not steps.Effect.ACCEPTED or _harmless_without_lease(past, step):
         return None
     for other in past.attempts.get(step.order.intent_id, ()):
         name = other.order.client_order_id
@@ -105,13 +106,21 @@ def one_live_order_per_intent(past: History, step: steps.OrderArrived) -> str | 
 
 @invariant
 def attempts_follow_each_other(past: History, step: steps.OrderArrived) -> str | None:
-    """A new attempt is made only once the former one has ended, or can no longer arrive."""
+    """A new attempt is made only once the former one has ended, or can no longer arrive; by whoever has the lease."""
     if step.effect is not steps.Effect.ACCEPTED or step.order.client_order_id in past.lied_about:
+        return None
+    if _harmless_without_lease(past, step):
         return None
     for other in past.attempts.get(step.order.intent_id, ()):
         if other.order.attempt > step.order.attempt:
             return f"{step.order.client_order_id} arrives after a later attempt, {_named(other)}"
     return None
+
+
+def _harmless_without_lease(past: History, step: steps.OrderArrived) -> bool:
+    """Exits go on without a lease, since the database may be away; two processes may then close the same position,
+    where the exchange itself sees to it that no more is closed than there is."""
+    return not step.leased and step.order.reduce_only and past.terms.market.enforces_reduce_only
 
 
 @invariant

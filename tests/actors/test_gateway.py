@@ -12,6 +12,7 @@ import pytest
 
 from tbh.actors.account_reader import GATHER_S
 from tbh.actors.gateway import GatewayActor
+from tbh.actors.signing import HEARD_WITHIN_S
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import (
     AccountQueryFailed,
@@ -555,3 +556,35 @@ def test_a_failure_at_any_message_loses_no_event(gate: Gate, message: Message) -
     assert gate.probe.restarts == 1
     assert FILL in gate.probe.take() or FILL in gate.tell(MOVED)
     assert gate.exchange.sent("place") == []
+
+
+def test_a_gateway_that_restarts_in_an_ousted_process_learns_it_from_the_gate(gate: Gate) -> None:
+    """Who heard it from the database has ended by it, and can't say it again."""
+    gate.tell(GateChanged(reasons=("lease_lost",), exits_allowed=False))
+    assert gate.tell(PlaceOrder(order=EXIT)) == [
+        OrderRejected(client_order_id="exit", reason="lease_lost: another runtime owns the bot")
+    ]
+    assert [type(one) for one in gate.tell(CancelOrder(client_order_id="stop", symbol=SYMBOL))] == [CancelRefused]
+    assert gate.exchange.sent("place") == gate.exchange.sent("cancel") == []
+
+
+def restarted_just_now(gate: Gate) -> None:
+    gate.probe.cell.fail(None, RuntimeError("restart"))
+    while not gate.probe.restarts:
+        gate.probe.advance(0.01, market=False)
+
+
+def test_a_restarted_gateway_sends_nothing_before_it_has_heard_that_it_still_may(gate: Gate) -> None:
+    restarted_just_now(gate)
+    gate.tell(PlaceOrder(order=EXIT), CancelOrder(client_order_id="stop", symbol=SYMBOL))
+    assert gate.exchange.sent("place") == gate.exchange.sent("cancel") == []
+    gate.tell(GateChanged(reasons=("lease_lost",), exits_allowed=False))
+    assert gate.exchange.sent("place") == gate.exchange.sent("cancel") == []
+
+
+def test_a_restarted_gateway_that_nobody_tells_anything_reduces_risk_after_a_second(gate: Gate) -> None:
+    restarted_just_now(gate)
+    gate.tell(PlaceOrder(order=EXIT), CancelOrder(client_order_id="stop", symbol=SYMBOL))
+    gate.probe.advance(HEARD_WITHIN_S + 0.01)
+    assert gate.exchange.sent("place") == ["exit"]
+    assert gate.exchange.sent("cancel") == ["stop"]

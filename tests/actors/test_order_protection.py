@@ -14,6 +14,7 @@ from tbh.messages.orders import (
     CancelOrder,
     CancelRefused,
     Declined,
+    Order,
     OrderCanceled,
     OrderDrafted,
     OrderRejected,
@@ -173,3 +174,53 @@ def test_a_stop_that_is_being_cancelled_guards_nothing(desk: Desk) -> None:
     desk.probe.tell(CancelRefused(client_order_id=stop.client_order_id, reason="?"))
     standing = [state.order for state in desk.open(Purpose.STOP) if state.order.qty == ONE]
     assert len(standing) == 2
+
+
+def test_a_process_that_numbers_its_stops_never_goes_on_in_the_numbers_of_another(desk: Desk) -> None:
+    """Else a process that has not heard yet that it lost the bot asks under the new owner's next id."""
+    entry, stop = _half_guarded(desk)
+    another_s = 19 * ids.REVISIONS_PER_SECOND + ids.REVISIONS_PER_SECOND // 2
+    _see_stop(desk, stop, entry, another_s + 1)
+    desk.fill(entry, HALF)
+    assert _newest_stop(desk) == ids.protection_order_id(BOT, entry.client_order_id, Purpose.STOP, 1)
+
+
+def test_a_stop_that_is_on_no_disk_is_followed_by_the_next_number_of_its_own_part(desk: Desk) -> None:
+    entry, stop = _half_guarded(desk)
+    _see_stop(desk, stop, entry, 3)
+    desk.fill(entry, HALF)
+    assert _newest_stop(desk) == ids.protection_order_id(BOT, entry.client_order_id, Purpose.STOP, 4)
+
+
+def test_who_has_numbered_no_stop_of_the_position_goes_on_where_another_got_to(desk: Desk) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY, protection=Protection())
+    entry = desk.order(Purpose.ENTRY)
+    desk.accept(entry)
+    desk.fill(entry, HALF)
+    later = 19 * ids.REVISIONS_PER_SECOND + 5
+    for revision in (3, later, 4):
+        _see_stop(desk, entry, entry, revision)
+    actor = desk.probe.actor
+    assert actor._revisions[Purpose.STOP, entry.client_order_id] == later
+
+
+def _half_guarded(desk: Desk) -> tuple[Order, Order]:
+    """An entry of which half is filled, and the stop of that half."""
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    entry = desk.order(Purpose.ENTRY)
+    desk.accept(entry)
+    desk.fill(entry, HALF)
+    stop = desk.order(Purpose.STOP)
+    desk.accept(stop)
+    return entry, stop
+
+
+def _see_stop(desk: Desk, like: Order, entry: Order, revision: int) -> None:
+    """The exchange has a stop of the position of which nobody here knows."""
+    stray = ids.protection_order_id(BOT, entry.client_order_id, Purpose.STOP, revision)
+    desk.found(replace(like, client_order_id=stray), OrderStatus.ACCEPTED)
+
+
+def _newest_stop(desk: Desk) -> str:
+    name: str = desk.open(Purpose.STOP)[-1].order.client_order_id
+    return name

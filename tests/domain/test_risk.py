@@ -173,6 +173,13 @@ def test_a_pyramid_adds_to_a_position_of_its_side_only() -> None:
         assert rule(verdict(add, standing)) == "nothing_to_add_to"
 
 
+def test_a_pyramid_for_a_layer_that_the_position_has_got_meanwhile_is_refused() -> None:
+    """It was decided while the last one was in doubt: two would make more of the position than was ever wanted."""
+    add = proposal(Purpose.PYRAMID)
+    assert rule(verdict(add, replace(LONG, layers_filled={add.layer}))) == "layer_filled"
+    assert qty(verdict(add, replace(LONG, layers_filled={add.layer + 1}))) == 1
+
+
 def test_a_pyramid_that_one_stop_could_not_guard_is_refused() -> None:
     add = proposal(Purpose.PYRAMID, value="0.5")
     roomy = replace(LONG, equity=Decimal(10_000))
