@@ -219,6 +219,8 @@ class Leg:
         self._until(life, life.ready, READY_WITHIN_S, "ready for the end")
         self._note_recovery(life, moved=False, disturbed=False)
         self._bot.control("pause")
+        # An entry that is still on its way to the wire would be told after the last word of the cash.
+        self._until(life, self._is_paused, SETTLED_WITHIN_S, "paused for the end")
         self._exchange.tell("market", freeze=True)
         began_s = time.monotonic()
         verdict = self._verdict()
@@ -248,6 +250,9 @@ class Leg:
 
     def _verdict(self) -> Verdict:
         return judge(self._exchange.ledger(), self._bot.journal(), bot_id=self._bot.bot.bot_id, step=AMOUNT_STEP)
+
+    def _is_paused(self) -> bool:
+        return "paused" in _gate_of(self._bot.state_row().get("payload"))
 
     def _at_rest(self, verdict: Verdict) -> bool:
         return verdict.clean and self._bot.pending() == 0
