@@ -19,7 +19,7 @@ from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.domain import ids
 from tbh.domain import order as rules
 from tbh.domain.adjustment import in_order
-from tbh.domain.book import Book
+from tbh.domain.book import Book, is_dust
 from tbh.domain.money import ZERO, floor_to_step, plain
 from tbh.domain.protection import Guard, better, guards
 from tbh.messages.account import Adjustment, Position
@@ -86,10 +86,16 @@ class Escape:
             report = exchange.position(self.market.symbol, timeout_s=CALL_TIMEOUT_S)
             if not floor_to_step(report.qty, self.market.amount_step):
                 return "flat"
+            if self._is_dust(report.qty, report.entry_price):
+                return f"{plain(report.qty)} is left alone: it is less than an order may be for"
             if policy is PositionPolicy.FLATTEN and self.outside.lease_holds():
                 qty = self._own(exchange, report)
                 return self._flatten(exchange, qty) if qty else "none of what is held is the bot's"
             return self._protect(exchange, report)
+
+    def _is_dust(self, qty: Decimal, price: Decimal | None) -> bool:
+        market = self.market if price is not None else replace(self.market, notional_min=None)
+        return is_dust(qty, market, price or ZERO)
 
     def _cancel(self, exchange: Exchange, which: Callable[[Purpose], bool]) -> str:
         symbol = self.market.symbol
@@ -123,7 +129,7 @@ class Escape:
         left = floor_to_step(held.copy_abs(), self.market.amount_step)
         largest = floor_to_step(self.market.amount_max or left, self.market.amount_step) or left
         lines: list[str] = []
-        while left > 0 and len(lines) < PIECES_MAX:
+        while left > 0 and len(lines) < PIECES_MAX and not self._is_dust(left, None):
             piece = f":{len(lines)}" if lines else ""
             lines.append(self._close(exchange, f"escalation:{self.boot_id}{piece}", side, min(left, largest)))
             left -= min(left, largest)
@@ -188,8 +194,10 @@ class Escape:
         if guard is None:
             return "no stop is defined for it"
         missing = guard.qty - self._covered(standing, states, guard)
-        if missing <= 0:
+        if missing <= 0 or (standing and self._is_dust(missing, guard.price)):
             return f"its stop stands: {standing[0].client_order_id}"
+        if self._is_dust(guard.qty, guard.price):
+            return f"{plain(guard.qty)} is left alone: it is less than an order may be for"
         if not self.market.enforces_reduce_only:
             guard = replace(guard, qty=missing)
         return self._send_stop(exchange, guard, position, stops)

@@ -577,3 +577,11 @@ def test_without_the_lease_a_refused_stop_closes_nothing() -> None:
     case.escalate()
     assert case.venue.placed == []
     assert "not closed: the lease" in case.log.done["position_protect"]
+
+
+@pytest.mark.parametrize("policy", [PositionPolicy.PROTECT, PositionPolicy.FLATTEN])
+def test_what_is_too_little_for_an_order_is_left_alone(policy: PositionPolicy) -> None:
+    case = Case(policy, market=replace(MARKET, amount_min=Decimal("2.5")))
+    case.escalate()
+    assert case.venue.placed == []
+    assert "left alone" in case.log.done[f"position_{policy}"]
