@@ -133,8 +133,21 @@ def _figures(run: Mapping[str, Any] | None) -> Iterator[str]:
         f" deliveries is `{run['digest'][:16]}`, and with the same sources always the same."
     )
     yield ""
+    yield from _broken(run.get("violations", ()))
     yield from _counts("each row of the order's table was taken", run["coverage"]["transitions"])
     yield from _counts("each promise was checked", run["coverage"]["invariants"])
+
+
+def _broken(violations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Which promises were broken, by which seeds: each of them repeats it."""
+    seeds: dict[str, set[int]] = {}
+    for violation in violations:
+        seeds.setdefault(violation["invariant"], set()).add(violation["seed"])
+    if seeds:
+        yield "| promise that was broken | by seeds |"
+        yield "|---|---|"
+        yield from (f"| `{name}` | {' '.join(map(str, sorted(by)))} |" for name, by in sorted(seeds.items()))
+        yield ""
 
 
 def _counts(what: str, counts: Mapping[str, int]) -> Iterator[str]:
