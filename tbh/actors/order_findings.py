@@ -253,12 +253,14 @@ class StartFindings(PositionCloser):
 
     def _count_again(self, client_order_id: str) -> None:
         """What an adopted order was meant to fill is not known: its trades say how much at least. So they say which way
-        an order went that a former life sent, and that was decided here anew by another memory."""
+        an order went that a former life sent, and that was decided here anew by another memory; and how large one was
+        that two lives had decided, each by its own."""
         state, fills = self._orders.get(client_order_id), self._orders.fills_of(client_order_id)
         if state is None or not fills:
             return
         contradicted = not state.filled_qty and fills[0].side is not state.order.side
-        unsized = is_adopted(state.order) or client_order_id in self._unsized
+        of_before = state.version >= VERSION_LEAP and not state.order.purpose.increases_risk
+        unsized = is_adopted(state.order) or client_order_id in self._unsized or of_before
         filled = sum((fill.qty for fill in fills), ZERO)
         if contradicted or (unsized and filled > state.order.qty):
             order = replace(state.order, side=fills[0].side, qty=max(state.order.qty, filled))

@@ -235,3 +235,20 @@ def test_after_a_restart_of_the_gateway_the_open_orders_are_asked_for_again(new_
     desk.probe.take()
     desk.probe.tell(Restarted(actor="gateway", incarnation=1, reason="x"))
     assert [one.symbol is not None for one in desk.probe.take(ResyncAccount)] == [True]
+
+
+def test_an_exit_that_another_life_had_sent_for_more_is_as_large_as_its_fills_say(desk: Desk) -> None:
+    """Two processes decided the same exit, each by what it held; the exchange has one of them under the one id."""
+    desk.enter()
+    entry = desk.probe.actor._orders.recent(1)[0]
+    fill = desk.probe.actor._orders._fills[entry.order.client_order_id]["t1"]
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    leave = replace(desk.order(Purpose.EXIT), qty=HALF)
+    desk.keep([entry, _state(leave, OrderStatus.ACCEPTED, exchange_order_id="x")], [fill], 1)
+    desk.restart()
+    restarts = desk.probe.restarts
+    desk.resynced()
+    desk.fill(leave, ONE)
+    assert desk.probe.restarts == restarts
+    assert desk.state(leave.client_order_id).status is OrderStatus.FILLED
+    assert desk.probe.actor._book.position is None
