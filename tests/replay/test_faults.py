@@ -82,8 +82,8 @@ def test_a_fault_on_threads_changes_no_trade(
     actor: str, plan: Plan, replay: Replay, baseline: tuple[dict[str, Any], Counter[tuple[str, str]]]
 ) -> None:
     undisturbed, delivered = baseline
-    kind, count = max(((kind, count) for (name, kind), count in delivered.items() if name == actor), key=lambda k: k[1])
-    faults = Faults(actor, kind, max(count // 2, 1))
+    kind, _ = max(((kind, count) for (name, kind), count in delivered.items() if name == actor), key=lambda k: k[1])
+    faults = Faults(actor, kind, 1)  # on threads fewer may come: what is committed together is told at once
     result = replay(plan("threads", host="threads"), intercept=faults)
     assert result["trades"] == undisturbed["trades"]
     assert result["equity"] == undisturbed["equity"]
