@@ -69,9 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if number < 0:
                     continue  # connections, caches and statements are made in the first round
                 paths += sample
-                waits += [
-                    sum((one.ended_ns - one.began_ns) / 1000 for one in few if one.batch.drafts) for few in on_the_way
-                ]
+                waits += [_waited(few) for few in on_the_way]
                 counts += [len(few) for few in on_the_way]
                 commits += bare_commits
                 requests += [sent for sent, _ in bare_requests]

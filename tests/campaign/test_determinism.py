@@ -12,7 +12,7 @@ import pytest
 from tbh.campaign.runs import Totals, outcome_of, run_chunk, run_seeds
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SEEDS = range(40, 43)
+SEEDS = range(40, 46)
 PRINTS_THE_DIGEST = f"""
 from tbh.campaign.runs import run_chunk
 print(run_chunk(range({SEEDS.start}, {SEEDS.stop}), None).digest)
@@ -28,7 +28,7 @@ def test_a_seed_run_twice_in_one_process_is_the_same_run(alone: Totals) -> None:
     assert run_chunk(SEEDS, None).digest == alone.digest
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "4711"])
+@pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
 def test_hashes_of_another_process_change_nothing(hash_seed: str, alone: Totals) -> None:
     environ = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(REPOSITORY)}
     told = subprocess.run(
