@@ -72,6 +72,8 @@ class OrderRecovery(StartFindings):
         for state in states:
             self._note_guard(state.order)
             self._count_refusal(state, by_us=True)
+        # Before any is taken up, for one may call off another: what is read back as a draft may have been sent.
+        self._placed.update(state.order.client_order_id for state in self._orders.open)
         for state in [*self._orders.recent(DONE_KEPT_MAX), *self._orders.open]:
             self._recover(state)
         if ctx.incarnation:

@@ -252,3 +252,25 @@ def test_an_exit_that_another_life_had_sent_for_more_is_as_large_as_its_fills_sa
     assert desk.probe.restarts == restarts
     assert desk.state(leave.client_order_id).status is OrderStatus.FILLED
     assert desk.probe.actor._book.position is None
+
+
+def test_an_order_read_back_as_a_draft_is_cancelled_at_the_exchange_once_its_refused_forerunner_fills(
+    desk: Desk, an_entry: Order, fill_of: Any
+) -> None:
+    """Withdrawn, it would be called over while it stands there, and nobody would ever take it off the book."""
+    desk.enter(Decimal(2))
+    entry = desk.probe.actor._orders.recent(1)[0]
+    bought = desk.probe.actor._orders._fills[entry.order.client_order_id]["t1"]
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    refused = desk.order(Purpose.EXIT)
+    desk.reject(refused)
+    desk.probe.advance(1.1, market=False)
+    again = desk.order(Purpose.EXIT)
+    states = [entry, _state(refused, OrderStatus.REJECTED, 3), _state(again, OrderStatus.DRAFTED, 0)]
+    desk.keep(states, [bought, fill_of(refused, 2, HALF)], 2)
+    desk.probe.take()
+    desk.restart()
+    sent = desk.probe.take()
+    assert again.client_order_id in {one.client_order_id for one in sent if isinstance(one, CancelOrder)}
+    told = [one.state for one in sent if isinstance(one, OrderChanged)]
+    assert [one.status for one in told if one.order == again] == [OrderStatus.UNKNOWN]
