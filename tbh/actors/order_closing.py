@@ -265,7 +265,8 @@ class PositionCloser(PositionGuard):
 
     def _pursue(self) -> None:
         """Carry out the flatten requests: cancel what increases risk, close the position, and say so once nothing is
-        left of either, nor of any order that could bring one back."""
+        left of either, nor of any order that could bring one back. One that halts does not say so: it may have lost the
+        bot, and be hearing late what the account held before; the next process is asked again."""
         if not self._flatten or not self._ready or self._clearing:
             return
         for state in self._orders.open:
@@ -274,7 +275,7 @@ class PositionCloser(PositionGuard):
         position = self._position
         if position is not None:
             self._close(Purpose.FLATTEN, next(iter(self._flatten)), position)
-        elif not self._orders.open and self._surely_flat():
+        elif not (self._halted or self._orders.open) and self._surely_flat():
             done, self._flatten = self._flatten, {}
             self._flattened.update(done)
             for request_id in done:

@@ -247,6 +247,19 @@ def test_a_halt_outlives_a_restart(desk: Desk) -> None:
     assert desk.take(Declined) == [Declined(proposal_id=approved.proposal_id, reason="halted")]
 
 
+def test_a_process_that_halts_goes_on_with_a_flatten_and_never_calls_it_done(desk: Desk) -> None:
+    """It may have lost the bot while it stood still, and what it hears now is what the account held before."""
+    desk.enter()
+    desk.probe.tell(Flatten(request_id="flatten:1", reason=""))
+    desk.probe.tell(Halt(reason="another process has the bot"))
+    order = desk.order(Purpose.FLATTEN)
+    desk.accept(order)
+    desk.fill(order)
+    for state in desk.open(Purpose.STOP, Purpose.TARGET):
+        desk.cancel(state.order)
+    assert (desk.open(), desk.take(Flattened)) == ([], [])
+
+
 # An exchange that does not enforce reduce-only
 
 
