@@ -171,8 +171,9 @@ class PositionSyncerActor(Actor):
         level = self._heard_seq == snapshot.seq_after and book.seq >= self._fill_seq
         level = level and book.adjustments >= len(self._adjusted)
         book_qty = ZERO if book.position is None else book.position.qty
+        book_seq = snapshot.seq_after if level else -1
         verdict = self._reconciler.judge(
-            snapshot, book_qty, snapshot.seq_after if level else -1, now_s=self.ctx.monotonic()
+            snapshot, book_qty, book_seq, now_s=self.ctx.monotonic(), asked_s=self._asked_s
         )
         believed = verdict.counts and not verdict.suspected
         if believed:

@@ -93,6 +93,7 @@ class Syncer:
 
     def confirm(self, qty: str) -> None:
         self.answer(qty)
+        self.answer(qty)  # what was asked for while the first was on its way: heard at once, it confirms nothing
         self.probe.advance(CONFIRM_AFTER_S)
         self.answer(qty)
 
@@ -107,6 +108,7 @@ def test_an_adoption_waits_for_two_snapshots_and_corrects_by_what_is_missing() -
     case = Syncer()
     case.probe.tell(MarketMoved(symbol=SYMBOL, bar_open=EPOCH, phase=Phase.CLOSE, price=D(90)))
     case.probe.tell(ADOPT)
+    case.answer("0.6")
     case.answer("0.6")
     assert case.said(RecordAdjustment) == []
     case.probe.advance(CONFIRM_AFTER_S)

@@ -264,6 +264,20 @@ def test_a_reading_that_lags_behind_the_events_accuses_nobody() -> None:
     assert case.told() == [SyncStatus.OK]
 
 
+def test_a_process_that_stood_still_between_two_readings_of_one_lag_accuses_nobody() -> None:
+    """Asked for soon after the first, the second is heard long after it, and is no younger for that."""
+    case = Case(seq=1)
+    case.probe.tell(book("1", 1))
+    case.answer("0", 1)
+    case.probe.tell(book("1", 1))
+    case.probe.advance(2 * CONFIRM_AFTER_S)
+    case.answer("0", 1)
+    assert case.told() == []
+    case.probe.advance(CONFIRM_AFTER_S)
+    case.answer("0", 1)
+    assert case.told() == [SyncStatus.MISSING]
+
+
 @pytest.mark.parametrize(("exchange", "status"), [("2", SyncStatus.MISMATCH), ("0", SyncStatus.MISSING)])
 def test_two_that_agree_are_believed_and_call_people(exchange: str, status: SyncStatus) -> None:
     case = Case(seq=1)
@@ -280,7 +294,7 @@ def test_two_that_agree_are_believed_and_call_people(exchange: str, status: Sync
 def test_people_are_called_once_for_a_spell_and_again_for_the_next() -> None:
     case = Case(seq=1)
     case.probe.tell(book("1", 1))
-    for exchange in ("2", "2", "2", "1", "2", "2"):
+    for exchange in ("2", "2", "2", "1", "2", "2", "2"):  # the last but one was asked for too early
         case.answer(exchange, 1)
         case.probe.advance(SYNC_S)
     assert len([one for one in case.probe.sent if isinstance(one, Notice)]) == 2

@@ -50,6 +50,14 @@ def test_a_disagreement_is_confirmed_no_sooner_than_it_has_stood_for_some_time()
     assert found == [SyncStatus.UNKNOWN, SyncStatus.UNKNOWN, SyncStatus.UNKNOWN, SyncStatus.MISSING]
 
 
+def test_an_answer_that_is_heard_late_confirms_no_more_than_when_it_was_asked_for() -> None:
+    """A process that stood still for 30 s hears then what was read before."""
+    of = Reconciler("BTC/USDT", Decimal("0.001"), confirm_after_s=5.0)
+    asked = [(9.0, 10.0), (12.0, 42.0), (14.9, 43.0), (15.0, 44.0)]
+    found = [of.judge(snapshot("0"), ONE, 5, now_s=now_s, asked_s=asked_s).status for asked_s, now_s in asked]
+    assert found == [SyncStatus.UNKNOWN, SyncStatus.UNKNOWN, SyncStatus.UNKNOWN, SyncStatus.MISSING]
+
+
 def test_two_disagreements_that_differ_confirm_nothing() -> None:
     of = reconciler()
     of.judge(snapshot("1"), ONE, 5)

@@ -57,9 +57,9 @@ def open_orders_not_told(original, self, command):
 
 
 @defect("one disagreement with the exchange is enough", Reconciler, "_compare")
-def one_disagreement_believed(original, self, exchange_qty, book_qty, now_s):
-    original(self, exchange_qty, book_qty, now_s)
-    original(self, exchange_qty, book_qty, now_s + self._confirm_after_s)
+def one_disagreement_believed(original, self, exchange_qty, book_qty, now_s, asked_s):
+    original(self, exchange_qty, book_qty, now_s, asked_s)
+    original(self, exchange_qty, book_qty, now_s, now_s + self._confirm_after_s)
 
 
 @also("one_disagreement_believed", Reconciler, "judge")
