@@ -20,7 +20,7 @@ from tbh.messages.account import AccountSnapshot, Position, PositionChanged
 from tbh.messages.base import Message
 from tbh.messages.controls import ControlsChanged
 from tbh.messages.orders import Order, OrderDrafted, OrderStatus, Purpose, Side
-from tbh.messages.strategy import DecisionRecorded, RecordDecision, Refused
+from tbh.messages.strategy import Decision, DecisionRecorded, RecordDecision, Refused
 from tbh.simulation import inside
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def seen_in(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
     def recorded(message: DecisionRecorded) -> None:
         asked = decided.pop(message.decision_id, None)
         if asked is not None:
-            decision = asked.decision
-            stored = boot.disk.store.decision(decision.strategy, decision.bar_open) is not None
-            tell(inside.CalledRecorded(boot=boot_id, decision_id=message.decision_id, stored=stored))
+            tell(_called_recorded(boot, asked.decision))
 
     def controls(message: ControlsChanged) -> None:
         tell(inside.ControlsHeard(boot=boot_id, closed=message.paused or message.killed))
@@ -77,6 +75,18 @@ def seen_in(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
         RecordDecision: recording,
         DecisionRecorded: recorded,
     }
+
+
+def _called_recorded(boot: Boot, decision: Decision) -> inside.CalledRecorded:
+    store = boot.disk.store
+    stored = store.decision(decision.strategy, decision.bar_open) is not None
+    overtaken = False
+    if not stored and not decision.proposals:
+        last = store.last_decision(decision.strategy)
+        overtaken = last is not None and last.bar_open > decision.bar_open
+    return inside.CalledRecorded(
+        boot=boot.boot_id, decision_id=decision.decision_id, stored=stored, overtaken=overtaken
+    )
 
 
 def _meant(boot: Boot, order: Order) -> inside.OrderMeant:

@@ -69,11 +69,13 @@ class SnapshotTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalledRecorded:
-    """A process tells its actors that a decision is on the disk; ``stored``: it is."""
+    """A process tells its actors that a decision is on the disk; ``stored``: it is. ``overtaken``: it is not, but was
+    to do nothing, and of those the disk keeps the latest, which is a later one."""
 
     boot: str
     decision_id: str
     stored: bool
+    overtaken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

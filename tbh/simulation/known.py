@@ -18,7 +18,8 @@ class Known:
     and ``left`` as the last looks had them, ``held`` the position as it was told, ``closed`` (by the operator),
     ``halted`` and ``refused`` (another owns the bot?) what the process has been told; those ``deaf`` were in the middle
     of a call then, behind which more may have waited. ``failed`` is when an actor of a process has last failed,
-    ``torn`` are the times of the latest readings that an event fell into, ``stored`` the trades on each disk."""
+    ``torn`` are the times of the latest readings that an event fell into, ``stored`` the trades on each disk,
+    ``recorded`` the decisions that were on the disk when a process said so."""
 
     def __init__(self) -> None:
         self.bare: dict[str, tuple[str, int]] = {}
@@ -31,6 +32,7 @@ class Known:
         self.failed: dict[tuple[str, str], int] = {}
         self.deaf: set[str] = set()
         self.stored: dict[str, set[str]] = {}
+        self.recorded: set[tuple[str, str]] = set()
 
     def take(self, step: Any, now_ns: int) -> None:
         """The step has happened."""
@@ -61,6 +63,10 @@ class Known:
             torn.append(step.at)
             del torn[:-TORN_KEPT_MAX]
 
+    def _called_recorded(self, step: inside.CalledRecorded, _: int) -> None:
+        if step.stored:
+            self.recorded.add((step.boot, step.decision_id))
+
     def _controls(self, step: inside.ControlsHeard, now_ns: int) -> None:
         if step.closed:
             self.closed.setdefault(step.boot, now_ns)
@@ -82,6 +88,7 @@ _FOLDS: dict[type, Callable[[Known, Any, int], None]] = {
     inside.Looked: Known._looked,
     inside.PositionHeld: Known._holds,
     inside.SnapshotTold: Known._snapshot,
+    inside.CalledRecorded: Known._called_recorded,
     inside.ControlsHeard: Known._controls,
     inside.Halted: Known._halt,
     inside.DatabaseRefused: Known._refusal,

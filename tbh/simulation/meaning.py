@@ -96,9 +96,14 @@ def a_comparison_is_of_one_instant(past: History, step: steps.PositionTold) -> s
 
 
 @invariant
-def what_is_called_recorded_is_on_disk(_: History, step: inside.CalledRecorded) -> str | None:
-    """No decision is called recorded before the disk has it: a restart would take it anew, about another position."""
-    return None if step.stored else f"{step.boot} calls decision {step.decision_id} recorded, and it is not"
+def what_is_called_recorded_is_on_disk(past: History, step: inside.CalledRecorded) -> str | None:
+    """No decision is called recorded before the disk has it: a restart would take it anew, about another position.
+
+    One to do nothing gives up its place to the next such; whoever asked a second time meanwhile is told so after that.
+    """
+    if step.stored or (step.overtaken and (step.boot, step.decision_id) in past.known.recorded):
+        return None
+    return f"{step.boot} calls decision {step.decision_id} recorded, and it is not"
 
 
 @invariant

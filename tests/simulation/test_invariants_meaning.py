@@ -63,8 +63,8 @@ def concludes(story: Story) -> Story:
     return story.tell(steps.PositionTold(boot=BOOT, status=SyncStatus.OK, at=NOW))
 
 
-def calls_recorded(*, stored: bool) -> inside.CalledRecorded:
-    return inside.CalledRecorded(boot=BOOT, decision_id="d", stored=stored)
+def calls_recorded(*, stored: bool, overtaken: bool = False) -> inside.CalledRecorded:
+    return inside.CalledRecorded(boot=BOOT, decision_id="d", stored=stored, overtaken=overtaken)
 
 
 def commits(story: Story, **fields: Any) -> Story:
@@ -126,6 +126,16 @@ CASES: list[Case] = [
         "what_is_called_recorded_is_on_disk",
         lambda s: s.tell(calls_recorded(stored=False)),
         lambda s: s.tell(calls_recorded(stored=True)),
+    ),
+    (
+        "what_is_called_recorded_is_on_disk",
+        lambda s: s.tell(calls_recorded(stored=True), calls_recorded(stored=False)),
+        lambda s: s.tell(calls_recorded(stored=True), calls_recorded(stored=False, overtaken=True)),
+    ),
+    (
+        "what_is_called_recorded_is_on_disk",
+        lambda s: s.tell(calls_recorded(stored=False, overtaken=True)),
+        lambda s: s.tell(calls_recorded(stored=True), calls_recorded(stored=False, overtaken=True)),
     ),
     (
         "the_account_is_read_without_a_gap",
