@@ -80,13 +80,14 @@ AccountEvent = Fill | OrderCanceled | OrderExpired
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderReport:
-    """An order as the exchange tells it."""
+    """An order as the exchange tells it. ``qty`` is what was ordered, in base; None: it does not say."""
 
     client_order_id: str
     exchange_order_id: str
     status: OrderStatus
     filled_qty: Decimal
     avg_price: Decimal | None
+    qty: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

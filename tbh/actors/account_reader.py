@@ -249,6 +249,7 @@ class AccountReader(Actor):
                 status=report.status,
                 filled_qty=report.filled_qty,
                 avg_price=report.avg_price,
+                qty=report.qty,
             )
         )
 

@@ -100,7 +100,7 @@ class GatewayActor(SigningAccount):
             self._failed("place", silence)
         else:
             self._answered("place", started_s)
-            self._tell_placed(client_order_id, report)
+            self._tell_placed(order, report)
         finally:
             self._took(started_s)
         self._note_handled(client_order_id)
@@ -116,7 +116,8 @@ class GatewayActor(SigningAccount):
         if len(self._handled) > HANDLED_KEPT_MAX:
             del self._handled[next(iter(self._handled))]
 
-    def _tell_placed(self, client_order_id: str, report: OrderReport) -> None:
+    def _tell_placed(self, order: Order, report: OrderReport) -> None:
+        client_order_id = order.client_order_id
         if report.status is OrderStatus.REJECTED:
             self.ctx.send(OrderRejected(client_order_id=client_order_id, reason="rejected by the exchange"))
         elif not report.exchange_order_id:
@@ -124,6 +125,9 @@ class GatewayActor(SigningAccount):
             self.ctx.send(OutcomeUnknown(client_order_id=client_order_id, reason="an answer without an order id"))
         else:
             self.ctx.send(OrderAccepted(client_order_id=client_order_id, exchange_order_id=report.exchange_order_id))
+            if report.qty not in (None, order.qty):
+                # Another process was heard first under this id: how large its order is must be known before its fills.
+                self._tell_found(report)
 
     @receive
     def on_cancel(self, command: CancelOrder) -> None:

@@ -165,7 +165,7 @@ class PositionCloser(PositionGuard):
             if state.status is OrderStatus.REJECTED and not was_not_sent(state):
                 self._look_around()
             self._retry_later(state)
-        elif self._market.amount_max is not None:
+        elif self._market.amount_max is not None or state.order.client_order_id in self._resized:
             self._attempt_again(state)  # it may have been as much as one order may have, and not all of it
 
     def _retry_later(self, state: OrderState) -> None:

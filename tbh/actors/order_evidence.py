@@ -7,16 +7,19 @@ the question anew.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar, Final
 
 from tbh.actors.order_path import OrderPath, Terms
 from tbh.domain import order as rules
 from tbh.domain.blotter import Blotter
-from tbh.messages.base import Message
+from tbh.domain.money import plain
+from tbh.messages.base import Message, replace
 from tbh.messages.orders import (
     CancelOrder,
     CancelRefused,
     Order,
+    OrderChanged,
     OrderFound,
     OrderNotFound,
     OrderState,
@@ -42,6 +45,7 @@ class OrderEvidence(OrderPath):
         self._tries: dict[str, tuple[int, float]] = {}
         self._given_up: set[str] = set()
         self._denied: set[str] = set()
+        self._resized: set[str] = set()
 
     def _order_given_up(self, state: OrderState) -> None:
         """An order stays unknown: nothing more is asked about it."""
@@ -79,8 +83,12 @@ class OrderEvidence(OrderPath):
             return
         if state.status in _TAKEN_OFF and not rules.is_terminal(fact.status):
             self._revived(state)
+        meant, state = state, self._as_large_as(state, fact.qty)
+        if state is not meant and state.filled_qty >= state.order.qty:  # of what was ordered nothing is left
+            fact = replace(fact, status=OrderStatus.FILLED)
         moved = rules.on_found(state, fact, self.ctx.now())
-        self._move(moved, "found")
+        if not self._move(moved, "found") and state is not meant:
+            self.ctx.send(OrderChanged(state=state, event="resized"))
         now_at = self._orders.get(fact.client_order_id) or state
         if now_at.status is not OrderStatus.UNKNOWN:
             self.ctx.answered(f"query:{fact.client_order_id}")
@@ -92,6 +100,18 @@ class OrderEvidence(OrderPath):
             self._no_wiser(now_at, f"found {fact.status} with {fact.filled_qty} filled, {now_at.filled_qty} came here")
         if moved is None:
             self._order_alive(now_at)
+
+    def _as_large_as(self, state: OrderState, qty: Decimal | None) -> OrderState:
+        """The order, for as much as the exchange says (None: it does not). Two processes may have decided it, each by
+        what it held; under one id the exchange has the one that it heard first."""
+        client_order_id, meant = state.order.client_order_id, state.order.qty
+        if qty is None or qty == meant or rules.is_terminal(state.status):
+            return state
+        self.ctx.log.warning("order_resized", client_order_id=client_order_id, meant=plain(meant), qty=plain(qty))
+        self._resized.add(client_order_id)
+        state = replace(state, order=replace(state.order, qty=qty), version=state.version + 1)
+        self._orders.put(state)
+        return state
 
     @receive
     def on_not_found(self, fact: OrderNotFound) -> None:

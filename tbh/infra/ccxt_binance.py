@@ -145,6 +145,7 @@ class BinanceSpot:
             filled_qty=filled,
             # For some old orders the exchange no longer knows what was spent, and says so by a negative number.
             avg_price=divide(spent, filled) if filled and spent > 0 else None,
+            qty=dec(row["origQty"]) if "origQty" in row else None,
         )
 
     # Trades

@@ -250,13 +250,15 @@ class CancelRefused(Fact):
 
 @message
 class OrderFound(Fact):
-    """A query's evidence: the exchange knows the order and this is where it stands (any status but UNKNOWN, ABSENT)."""
+    """A query's evidence: the exchange knows the order and this is where it stands (any status but UNKNOWN, ABSENT).
+    ``qty`` is what was ordered, in base; None: the exchange does not say."""
 
     client_order_id: str
     exchange_order_id: str
     status: OrderStatus
     filled_qty: Decimal
     avg_price: Decimal | None
+    qty: Decimal | None = None
 
 
 @message

@@ -268,8 +268,7 @@ class Venue:
 
     def closable(self) -> tuple[Side, Decimal]:
         """The market order that would close the position, as far as a step of the market goes."""
-        qty = self.qty
-        return (Side.SELL if qty > 0 else Side.BUY), floor_to_step(qty.copy_abs(), self.market.amount_step)
+        return (Side.SELL if self.qty > 0 else Side.BUY), floor_to_step(self.qty.copy_abs(), self.market.amount_step)
 
     def _foreign_order(self, side: Side, qty: Decimal, price: Decimal | None, prefix: str) -> Order:
         self._foreign += 1
@@ -299,10 +298,10 @@ class Venue:
             elif self.tells_cancels:
                 self.events.append((now_ns, event))
         for name, standing in self._matcher.touched.items():
-            report = _report(standing, ended[1] if ended is not None and ended[0] == name else standing.status)
-            self.ledger[name].reports.append((now_ns, report))
+            entry, status = self.ledger[name], ended[1] if ended and ended[0] == name else standing.status
+            entry.reports.append((now_ns, _report(standing, status, entry.order.qty)))
             if standing.status in _ENDED and not name.startswith((FOREIGN, CLOSING)):
-                self.on_end(name, report.status)
+                self.on_end(name, status)
 
     def _fill(self, fill: Fill, now_ns: int) -> None:
         self.events.append((now_ns, fill))
@@ -320,11 +319,12 @@ class Venue:
         return qty, EXACT.subtract(cash, fill.fee)
 
 
-def _report(standing: Standing, status: OrderStatus) -> OrderReport:
+def _report(standing: Standing, status: OrderStatus, qty: Decimal) -> OrderReport:
     return OrderReport(
         client_order_id=standing.client_order_id,
         exchange_order_id=standing.exchange_order_id,
         status=status,
         filled_qty=standing.filled_qty,
         avg_price=standing.avg_price,
+        qty=qty,
     )

@@ -119,7 +119,7 @@ def test_a_market_that_is_not_there_is_missed() -> None:
 def test_a_report_is_what_the_exchange_says_of_the_order() -> None:
     report = SPOT.report(ORDER_ROW)
     assert (report.client_order_id, report.exchange_order_id) == ("0" * 31 + "1", "3001")
-    assert (report.status, report.filled_qty) == (OrderStatus.FILLED, D("0.003"))
+    assert (report.status, report.filled_qty, report.qty) == (OrderStatus.FILLED, D("0.003"), D("0.003"))
     assert report.avg_price == D("33333.33333333333333333333333333333")
 
 

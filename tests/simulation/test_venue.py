@@ -103,7 +103,7 @@ def test_a_client_id_is_remembered_for_good() -> None:
     floor = Floor()
     floor.bought()
     again = floor.venue.place(replace(order("a"), qty=D(5)))
-    assert (again.status, again.filled_qty) == (OrderStatus.FILLED, D(1))
+    assert (again.status, again.filled_qty, again.qty) == (OrderStatus.FILLED, D(1), D(1))
     floor.venue.match()
     assert len(floor.fills) == 1
 

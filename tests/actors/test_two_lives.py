@@ -1,0 +1,134 @@
+"""Two processes may decide one order, each by what it holds: the exchange has the one that it heard first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tbh.actors.gateway import GatewayActor
+from tbh.infra.memory_store import MemoryStore
+from tbh.messages.orders import (
+    CancelOrder,
+    Fill,
+    Order,
+    OrderAccepted,
+    OrderChanged,
+    OrderFound,
+    OrderStatus,
+    OrderSubmitted,
+    PlaceOrder,
+    Purpose,
+    Side,
+)
+from tbh.runtime.probe import Probe
+from tests.actors.entry_at_gateway import ENTRY, FILL
+from tests.actors.test_gateway import Scripted, report
+
+Desk = Any  # of this folder's conftest
+LESS, REST = Decimal("0.4"), Decimal("0.6")
+EXIT = replace(ENTRY, client_order_id="exit", side=Side.SELL, purpose=Purpose.EXIT, reduce_only=True, expires_at=None)
+
+
+def found(of: Order, qty: Decimal | None, status: OrderStatus = OrderStatus.ACCEPTED) -> OrderFound:
+    return OrderFound(
+        client_order_id=of.client_order_id,
+        exchange_order_id="x",
+        status=status,
+        filled_qty=Decimal(0),
+        avg_price=None,
+        qty=qty,
+    )
+
+
+@pytest.fixture
+def leave(desk: Desk) -> Order:
+    """An exit of 1, the whole position, that the exchange has accepted."""
+    desk.enter()
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    order: Order = desk.order(Purpose.EXIT)
+    desk.accept(order)
+    desk.probe.take()
+    return order
+
+
+def test_an_exit_that_the_exchange_has_for_less_ends_with_that_and_goes_on_with_the_rest(
+    desk: Desk, leave: Order
+) -> None:
+    desk.probe.tell(found(leave, LESS))
+    desk.fill(leave, LESS)
+    assert desk.state(leave.client_order_id).status is OrderStatus.FILLED
+    again = desk.order(Purpose.EXIT)
+    assert (again.attempt, again.qty) == (1, REST)
+
+
+def test_an_exit_whose_fills_came_before_its_size_was_known_has_ended(desk: Desk, leave: Order) -> None:
+    desk.fill(leave, LESS)
+    assert desk.state(leave.client_order_id).status is OrderStatus.PARTIALLY_FILLED
+    desk.probe.tell(found(leave, LESS))
+    assert desk.state(leave.client_order_id).status is OrderStatus.FILLED
+    assert desk.order(Purpose.EXIT).qty == REST
+
+
+def test_an_exit_that_the_exchange_has_for_more_takes_all_its_fills(desk: Desk) -> None:
+    desk.enter(Decimal(2))
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    order = desk.order(Purpose.EXIT)
+    desk.accept(order)
+    restarts = desk.probe.restarts
+    desk.probe.tell(found(order, Decimal(3)))
+    desk.fill(order, Decimal(3))
+    assert desk.probe.restarts == restarts
+    assert desk.state(order.client_order_id).filled_qty == 3
+
+
+def test_that_an_order_has_another_size_is_told(desk: Desk, leave: Order) -> None:
+    desk.probe.tell(found(leave, LESS))
+    (told,) = desk.take(OrderChanged)
+    assert (told.state.order.qty, told.state.status) == (LESS, OrderStatus.ACCEPTED)
+
+
+@pytest.mark.parametrize("qty", [None, Decimal("1.00")])
+def test_an_order_found_as_it_was_sent_stays_as_it_is(desk: Desk, leave: Order, qty: Decimal | None) -> None:
+    before = desk.state(leave.client_order_id)
+    desk.probe.tell(found(leave, qty))
+    assert desk.state(leave.client_order_id) == before
+    assert desk.take(OrderChanged) == []
+
+
+def test_an_order_that_is_over_keeps_its_size(desk: Desk, leave: Order) -> None:
+    desk.fill(leave)
+    before = desk.state(leave.client_order_id)
+    desk.probe.tell(found(leave, LESS, OrderStatus.FILLED))
+    assert desk.state(leave.client_order_id) == before
+
+
+def test_a_stop_that_the_exchange_has_for_less_than_the_position_is_made_anew(desk: Desk) -> None:
+    desk.enter()
+    stop = desk.order(Purpose.STOP)
+    desk.probe.tell(found(stop, LESS))
+    assert stop.client_order_id in [one.client_order_id for one in desk.take(CancelOrder)]
+
+
+def placed(answered_qty: Decimal | None, *fills: Fill) -> list[Any]:
+    """What a gateway says of an exit of ``EXIT.qty`` whose answer counts that much, and whose fills are there."""
+    exchange = Scripted()
+    exchange.answers["place"] = report("exit", qty=answered_qty)
+    exchange.before = lambda method: exchange.log.extend(fills) if method == "place" else None
+    probe = Probe(GatewayActor, lambda ctx: GatewayActor(ctx, exchange=exchange, store=MemoryStore()), name="gateway")
+    probe.tell(PlaceOrder(order=EXIT))
+    return [one for one in probe.take() if isinstance(one, (OrderSubmitted, OrderAccepted, OrderFound, Fill))]
+
+
+def test_of_an_order_of_another_size_that_is_told_before_its_fills() -> None:
+    sold = replace(FILL, client_order_id="exit", side=Side.SELL)
+    submitted, accepted, other, fill = placed(EXIT.qty / 2, sold)
+    assert (type(submitted), type(accepted), type(fill)) == (OrderSubmitted, OrderAccepted, Fill)
+    assert (other.client_order_id, other.qty) == ("exit", EXIT.qty / 2)
+
+
+@pytest.mark.parametrize("qty", [None, EXIT.qty])
+def test_an_answer_about_the_order_as_it_was_sent_is_told_once(qty: Decimal | None) -> None:
+    assert [type(one) for one in placed(qty)] == [OrderSubmitted, OrderAccepted]
