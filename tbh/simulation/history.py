@@ -57,7 +57,8 @@ class History:
     ``ousted`` are the processes and ids of what was signed while another process had the bot. ``closed_ns`` is since
     when the operator wants no entries, None: they may be; ``entered_ns`` when an order that increases risk was last
     filled. ``carried_out`` are the requests to close the position of which a disk has said so at an instant at which
-    nothing was left. ``leases`` is until when each process believes in its lease.
+    nothing was left. ``leases`` is until when each process believes in its lease; ``owner`` has had the bot since
+    ``owned_ns``.
     """
 
     def __init__(self, terms: steps.Terms) -> None:
@@ -99,6 +100,7 @@ class History:
         self.store_of: dict[str, str] = {}
         self.leases: dict[str, int] = {}
         self.owner: str | None = None
+        self.owned_ns = 0
         self.epoch = 0
 
     def take(self, step: Any) -> None:
@@ -258,7 +260,7 @@ class History:
         store.last_applied = max(store.last_applied, *step.keys) if step.keys else store.last_applied
 
     def _lease_taken(self, step: steps.LeaseTaken) -> None:
-        self.owner, self.epoch = step.boot, max(self.epoch, step.epoch)
+        self.owner, self.epoch, self.owned_ns = step.boot, max(self.epoch, step.epoch), self.now_ns
 
     def _lease_believed(self, step: steps.LeaseBelieved) -> None:
         self.leases[step.boot] = self.now_ns + int(step.for_s * 1e9)

@@ -7,8 +7,10 @@ about what a process does with it, ``at_rest`` those that need the whole picture
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from tbh.domain.findings import CLOSERS
 from tbh.domain.money import EXACT, plain
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import Order, Side
@@ -22,6 +24,9 @@ GATE_GRACE_NS: Final = 1_000_000_000
 """How long after the gate has closed an order that was let through before may still be on its way to the wire."""
 OBEYED_WITHIN_NS: Final = 20_000_000_000
 """The controls are heard with the heartbeat, each few seconds; some of those get lost."""
+
+LOOKS_FOR_NS: Final = 10_000_000_000
+"""How long a process that has taken the bot over looks for what others have sent: a start, and the arrival window."""
 
 # -- sending
 
@@ -69,14 +74,22 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     """One client order id never stands for two requests: it is asked for again unchanged, if at all.
 
     A process that does not know yet that another has the bot may decide once more what that one has decided. Where it
-    was heard first, and its order is over, the owner's request finds that end: nothing stands for what it did not ask.
+    was heard first, the owner's request finds its order, as it ended; or an exit as it stands, for as much as the
+    exchange then says, unless the owner is so new that it is still to look for such. What a dead process sent past a
+    faulted disk is known to nobody: once over, it is found so, too.
     """
     if past.owner not in (None, step.boot):
         return None
     known, again = past.orders.get(step.order.client_order_id), step.order
     if known is None or _asks(known.order) == _asks(again):
         return None
-    if known.status is not None and known.boot != step.boot and (known.boot, again.client_order_id) in past.ousted:
+    over, ousted = known.status is not None, (known.boot, again.client_order_id) in past.ousted
+    sized = again.purpose in CLOSERS and _asks(replace(known.order, qty=again.qty)) == _asks(again)
+    stands = sized and past.now_ns > past.owned_ns + LOOKS_FOR_NS
+    if known.boot != step.boot and ousted and (over or stands):
+        return None
+    disks = {machine for boot, machine in past.signed.get(again.client_order_id, ()) if boot == known.boot}
+    if over and disks == {None} and known.boot in past.ended:
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
 

@@ -26,17 +26,21 @@ from tests.simulation.words import (
     STOP,
     Case,
     Tell,
+    again,
     approved,
     believes,
     breaks,
     controls,
     drafts,
     ended,
+    forgets,
     gated,
     keeps,
     later,
     lease,
     lie,
+    ousted,
+    over,
     restarted,
     unrecorded,
 )
@@ -85,39 +89,53 @@ CASES: list[Case] = [
     ),
     (
         "one_request_per_id",
-        lambda s: s.arrives(STOP).arrives(DOUBLE, effect=steps.Effect.REPEATED),
-        lambda s: s.arrives(STOP).arrives(replace(STOP, created_at=LATER), effect=steps.Effect.REPEATED),
+        lambda s: again(s.arrives(STOP), DOUBLE),
+        lambda s: again(s.arrives(STOP), replace(STOP, created_at=LATER)),
     ),
     (
         "one_request_per_id",
-        lambda s: s.arrives(STOP).arrives(replace(STOP, stop_price=Decimal(90)), effect=steps.Effect.REPEATED),
-        lambda s: s.arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(STOP, effect=steps.Effect.REPEATED),
+        lambda s: again(s.arrives(STOP), replace(STOP, stop_price=Decimal(90))),
+        lambda s: again(over(s.arrives(STOP)), STOP),
     ),
     (
         "one_request_per_id",
-        lambda s: s.arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
-            replace(STOP, stop_price=Decimal(90)), effect=steps.Effect.REPEATED),
-        lambda s: s.arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
-            replace(STOP, created_at=LATER), effect=steps.Effect.REPEATED),
+        lambda s: again(over(s.arrives(STOP)), replace(STOP, stop_price=Decimal(90))),
+        lambda s: again(over(s.arrives(STOP)), replace(STOP, created_at=LATER)),
     ),
     (
         "one_request_per_id",
-        lambda s: s.arrives(STOP).tell(lease(RIVAL, 1)).arrives(DOUBLE, boot=RIVAL, effect=steps.Effect.REPEATED),
-        lambda s: s.arrives(STOP).tell(lease(RIVAL, 1)).arrives(DOUBLE, effect=steps.Effect.REPEATED),
+        lambda s: again(s.arrives(STOP).tell(lease(RIVAL, 1)), DOUBLE, RIVAL),
+        lambda s: again(s.arrives(STOP).tell(lease(RIVAL, 1)), DOUBLE),
     ),
     (
         "one_request_per_id",
-        lambda s: s.tell(lease(RIVAL, 1)).signs(STOP).arrives(STOP).arrives(
-            DOUBLE, boot=RIVAL, effect=steps.Effect.REPEATED),
-        lambda s: s.tell(lease(RIVAL, 1)).signs(STOP).arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
-            DOUBLE, boot=RIVAL, effect=steps.Effect.REPEATED),
+        lambda s: again(ousted(s, STOP), DOUBLE, RIVAL),
+        lambda s: again(over(ousted(s, STOP)), DOUBLE, RIVAL),
     ),
     (
         "one_request_per_id",
-        lambda s: s.signs(STOP).tell(lease(RIVAL, 1)).arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
-            DOUBLE, boot=RIVAL, effect=steps.Effect.REPEATED),
-        lambda s: s.tell(lease(RIVAL, 1)).signs(STOP).arrives(STOP).ends(STOP, OrderStatus.CANCELED).arrives(
-            STOP, boot=RIVAL, effect=steps.Effect.REPEATED),
+        lambda s: again(over(s.signs(STOP).tell(lease(RIVAL, 1)).arrives(STOP)), DOUBLE, RIVAL),
+        lambda s: again(over(ousted(s, STOP)), STOP, RIVAL),
+    ),
+    (
+        "one_request_per_id",
+        lambda s: again(later(ousted(s, EXIT), 11), replace(EXIT, side=Side.BUY), RIVAL),
+        lambda s: again(later(ousted(s, EXIT), 11), replace(EXIT, qty=Decimal(2)), RIVAL),
+    ),
+    (
+        "one_request_per_id",
+        lambda s: again(later(ousted(s, EXIT), 9), replace(EXIT, qty=Decimal(2)), RIVAL),
+        lambda s: again(later(ousted(s, EXIT), 9), EXIT, RIVAL),
+    ),
+    (
+        "one_request_per_id",
+        lambda s: again(ended(forgets(s, STOP), None), DOUBLE, RIVAL),
+        lambda s: again(ended(over(forgets(s, STOP)), None), DOUBLE, RIVAL),
+    ),
+    (
+        "one_request_per_id",
+        lambda s: again(ended(over(forgets(s, STOP)).tell(drafts(STOP)), None), DOUBLE, RIVAL),
+        lambda s: again(ended(over(forgets(s, STOP)), None).tell(replace(drafts(DOUBLE), boot=RIVAL)), DOUBLE, RIVAL),
     ),
     (
         "the_dead_send_nothing",

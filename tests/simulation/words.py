@@ -11,7 +11,7 @@ from tbh.messages.account import SyncStatus
 from tbh.messages.orders import Order, OrderStatus, Purpose
 from tbh.ports import Batch
 from tbh.simulation import steps
-from tests.simulation.story import BOOT, NOW, Story, order, state
+from tests.simulation.story import BOOT, NOW, RIVAL, Story, order, state
 
 Tell = Callable[[Story], object]
 Case = tuple[str, Tell, Tell]
@@ -56,6 +56,25 @@ def drafts(*orders: Order) -> steps.Committed:
 def unrecorded(story: Story) -> Story:
     """An exit does not wait for a disk that has failed."""
     return story.signs(EXIT, recorded=False, store_faulted=True)
+
+
+def again(story: Story, of: Order, boot: str = BOOT) -> Story:
+    """A request for what the exchange knows under that id."""
+    return story.arrives(of, boot=boot, effect=steps.Effect.REPEATED)
+
+
+def over(story: Story) -> Story:
+    return story.ends(STOP, OrderStatus.CANCELED)
+
+
+def ousted(story: Story, of: Order) -> Story:
+    """Sent by a process that does not know yet that another has the bot."""
+    return story.tell(lease(RIVAL, 1)).signs(of).arrives(of)
+
+
+def forgets(story: Story, of: Order) -> Story:
+    """The same, of an order that has arrived."""
+    return story.signs(of, recorded=False, store_faulted=True).arrives(of)
 
 
 def lie(name: str) -> steps.Lied:
