@@ -53,7 +53,7 @@ class Outside:
     exchange: Callable[[], Exchange]
     rpc: Callable[[], Rpc]
     store: Callable[[], StoreReader]
-    halt: Callable[[str], None]
+    halt: Callable[[str, int], None]
     drain: Callable[[str, float], bool]
     now: Callable[[], datetime]
     lease_holds: Callable[[], bool] = lambda: True

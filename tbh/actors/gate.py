@@ -117,7 +117,7 @@ class GateKeeper(Actor):
         self._gate.put("subscription_inactive", not controls.subscription_active)
         self._heard("controls")
 
-    def on_halt(self, reason: str) -> None:
+    def on_halt(self, reason: str, exit_code: int) -> None:
         self.ctx.log.warning("entries_halted", reason=reason)
         self._close_for("kill_switch", True, source="halt")
 

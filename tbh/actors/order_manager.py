@@ -267,7 +267,7 @@ class OrderManagerActor(FormerLives):
             self._best = better(self._best, bar.candle.high if position.qty > 0 else bar.candle.low, position.qty)
             self._protect()
 
-    def on_halt(self, reason: str) -> None:
+    def on_halt(self, reason: str, exit_code: int) -> None:
         self._halted = True
         for state in self._orders.open:
             if state.order.purpose.increases_risk:

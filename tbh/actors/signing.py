@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from tbh.actors.account_reader import AccountReader
+from tbh.actors.database_link import EXIT_OWNED
 from tbh.messages.base import Timer, message
 from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
 from tbh.messages.health import GateChanged
@@ -113,8 +114,11 @@ class SigningAccount(AccountReader):
         if not self._behind:
             self._resume()
 
-    def on_halt(self, reason: str) -> None:
+    def on_halt(self, reason: str, exit_code: int) -> None:
         self._halted = reason
+        if exit_code == EXIT_OWNED and self._lost is None:
+            # The word of it stands behind all that waits here, and an incarnation that heard it may have failed since.
+            self._lost = "another runtime owns the bot"
 
     # What may be sent
 

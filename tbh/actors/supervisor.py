@@ -62,7 +62,7 @@ class Supervisor:
         # Whoever can't prove that it is the bot any more may still see to a stop, and to no more than that.
         policy = PositionPolicy.PROTECT if exit_code == TOKEN_REFUSED else self._policy
         steps = [
-            Step(name="entries_off", deadline_s=1.0, act=lambda: self._entries_off(reason)),
+            Step(name="entries_off", deadline_s=1.0, act=lambda: self._entries_off(reason, exit_code)),
             Step(name="health", deadline_s=CALL_TIMEOUT_S, act=lambda: self._health(actor, reason)),
             Step(name="journal", deadline_s=CALL_TIMEOUT_S + 0.5, act=lambda: self._journal(actor)),
             Step(name="notice", deadline_s=CALL_TIMEOUT_S, act=lambda: self._notice(actor, reason, exit_code)),
@@ -77,8 +77,8 @@ class Supervisor:
             ]
         return steps
 
-    def _entries_off(self, reason: str) -> str:
-        self._outside.halt(reason)
+    def _entries_off(self, reason: str, exit_code: int) -> str:
+        self._outside.halt(reason, exit_code)
         return "every actor was told"
 
     def _health(self, actor: str, reason: str) -> str:

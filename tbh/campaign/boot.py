@@ -287,7 +287,7 @@ class Boot:
             exchange=lambda: VenueClient(self, escape=True),
             rpc=lambda: cast("Any", rpc),
             store=store.reader,
-            halt=lambda reason: self._halt(tree, reason),
+            halt=lambda reason, exit_code: self._halt(tree, reason, exit_code),
             drain=lambda name, timeout_s: self._drain(tree, name, timeout_s),
             now=self.now,
         )
@@ -300,9 +300,9 @@ class Boot:
             log=NullLog(),
         )
 
-    def _halt(self, tree: Simulator, reason: str) -> None:
+    def _halt(self, tree: Simulator, reason: str, exit_code: int) -> None:
         self.world.tell(inside.Halted(boot=self.boot_id, busy=self.calls > 0))
-        tree.halt(reason)
+        tree.halt(reason, exit_code)
 
     def _drain(self, tree: Simulator, name: str, timeout_s: float) -> bool:
         cell = next(cell for cell in tree.cells if cell.name == name)

@@ -49,9 +49,11 @@ class Stop(Urgent):
 
 @message
 class Halt(Urgent):
-    """Stop everything that increases risk; ``on_halt`` runs, the actor lives on."""
+    """Stop everything that increases risk; ``on_halt`` runs, the actor lives on. The process is to end with
+    ``exit_code``."""
 
     reason: str
+    exit_code: int = 70
 
 
 @message

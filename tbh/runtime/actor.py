@@ -121,8 +121,8 @@ class Actor:
     def on_stop(self) -> None:
         """Last act of an ordered stop; runs in the actor's own thread, within its stop deadline."""
 
-    def on_halt(self, reason: str) -> None:
-        """The bot halts: take no more risk. Facts and exits are still served."""
+    def on_halt(self, reason: str, exit_code: int) -> None:
+        """The bot halts, and will end with ``exit_code``: take no more risk. Facts and exits are still served."""
 
 
 def receive(handler: _F) -> _F:

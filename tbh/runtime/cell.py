@@ -122,7 +122,7 @@ class Cell:
             self._stop(envelope)
         elif isinstance(msg, Halt):
             self._halted = msg
-            self._call(envelope, lambda actor: actor.on_halt(msg.reason))
+            self._call(envelope, lambda actor: actor.on_halt(msg.reason, msg.exit_code))
         elif self.state in (CellState.DISABLED, CellState.STOPPED):
             if isinstance(msg, Command):
                 self.set_aside(envelope, f"actor is {self.state}")
@@ -177,7 +177,7 @@ class Cell:
             self.host.route(self.name, Restarted(actor=self.name, incarnation=self.incarnation, reason=self._why), 0)
         halted = self._halted
         if halted is not None:  # a halt outlives the incarnation that heard of it
-            self._call(None, lambda actor: actor.on_halt(halted.reason))
+            self._call(None, lambda actor: actor.on_halt(halted.reason, halted.exit_code))
 
     def _handler(self, kind: type[Any], bound: Callable[[Any], None]) -> Callable[[Any], None]:
         intercept = self.host.intercept

@@ -67,10 +67,10 @@ class TreeHost(ABC):
         """From the composer to whoever receives the type (one of ``external``)."""
         self.route("host", message, 0)
 
-    def halt(self, reason: str) -> None:
-        """Tell every actor, urgently, to take no more risk."""
+    def halt(self, reason: str, exit_code: int = 70) -> None:
+        """Tell every actor, urgently, to take no more risk, and how the process will end."""
         for spec in self.specs:
-            self.tell(spec.name, Halt(reason=reason))
+            self.tell(spec.name, Halt(reason=reason, exit_code=exit_code))
 
     # ------------------------------------------------------------ what cells need
 

@@ -102,8 +102,8 @@ class Probe:
     def stop(self) -> None:
         self.tell(Stop())
 
-    def halt(self, reason: str = "test") -> None:
-        self.tell(Halt(reason=reason))
+    def halt(self, reason: str = "test", exit_code: int = 70) -> None:
+        self.tell(Halt(reason=reason, exit_code=exit_code))
 
     def take(self, kind: type[Message] | None = None) -> list[Any]:
         """What was sent since the last take (only ``kind``, when given; the others are dropped)."""

@@ -265,6 +265,28 @@ def test_a_halt_stops_entries_and_not_exits(gate: Gate) -> None:
     assert submitted(EXIT) in gate.tell(PlaceOrder(order=EXIT))
 
 
+def test_a_halt_because_another_owns_the_bot_lets_nothing_through(gate: Gate) -> None:
+    gate.probe.halt("lease_lost", exit_code=75)
+    assert gate.tell(PlaceOrder(order=EXIT)) == [refused(EXIT, "lease_lost: another runtime owns the bot")]
+    assert [type(one) for one in gate.tell(CancelOrder(client_order_id="stop", symbol=SYMBOL))] == [CancelRefused]
+    assert gate.exchange.sent("place") == gate.exchange.sent("cancel") == []
+
+
+def test_what_waits_before_the_word_that_another_owns_the_bot_is_not_sent_by_a_restarted_gateway(gate: Gate) -> None:
+    """The gate's word among it is older, too; the halt overtakes all of it."""
+    gate.probe.cell.fail(None, RuntimeError("restart"))
+    gate.tell(
+        CancelOrder(client_order_id="stop", symbol=SYMBOL),
+        PlaceOrder(order=EXIT),
+        GateChanged(reasons=(), exits_allowed=True),
+    )
+    gate.probe.halt("lease_lost", exit_code=75)
+    gate.tell(LeaseLost(reason="epoch 2"))
+    gate.probe.advance(60, market=False)
+    assert gate.probe.restarts == 1
+    assert gate.exchange.sent("place") == gate.exchange.sent("cancel") == []
+
+
 def test_an_entry_waits_for_the_first_word_of_the_lease_and_an_exit_does_not() -> None:
     gate = Gate(lease=None)
     assert gate.tell(PlaceOrder(order=ENTRY)) == []

@@ -185,8 +185,8 @@ class Case:
         self.rpc = Rpc()
         self.store = MemoryStore()
         self.log = Lines()
-        self.halted: list[str] = []
-        self.halt: Callable[[str], None] = self.halted.append
+        self.halted: list[tuple[str, int]] = []
+        self.halt: Callable[[str, int], None] = lambda reason, exit_code: self.halted.append((reason, exit_code))
         self.drain: Callable[[str, float], bool] = lambda name, timeout_s: True
         self.policy = PositionPolicy(policy)
         self.leased = True
@@ -224,7 +224,7 @@ def test_every_step_is_taken_and_the_exit_code_passed_on() -> None:
     assert list(case.log.done) == [
         "entries_off", "health", "journal", "notice", "entries_canceled", "position_protect",
     ]  # fmt: skip
-    assert case.halted == ["broken"]
+    assert case.halted == [("broken", 70)]
     assert case.rpc.health[0]["reason"] == "escalated: risk: broken"
     assert case.rpc.notices[0][1]["severity"] == "critical"
 
@@ -253,6 +253,7 @@ def test_a_bot_that_is_anothers_touches_nothing(policy: str) -> None:
     case = Case(policy)
     case.venue.resting = {RESTING_ENTRY: Decimal(0)}
     assert case.escalate(75) == 75
+    assert case.halted == [("broken", 75)]  # so that the actors touch nothing, either
     assert case.venue.placed == []
     assert case.venue.canceled == []
     assert not [step for step in case.log.done if step.startswith("position")]

@@ -54,6 +54,12 @@ def empty_disk_proves_absence(original, self, order):
     return False
 
 
+@also("empty_disk_proves_absence", GatewayActor, "on_halt")
+def _while_its_former_owner_sends_on(original, self, reason, exit_code):
+    """The second safeguard: a process that has been told of another is quiet at once."""
+    original(self, reason, 70)
+
+
 # The id
 
 

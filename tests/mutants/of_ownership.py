@@ -128,6 +128,12 @@ def _open_to_losses(original, self, lost):
     self._heard("lease")
 
 
+@also("lease_lost_ignored", GatewayActor, "on_halt")
+def _halted_like_any(original, self, reason, exit_code):
+    """The second safeguard: the word overtakes what waits in the mailbox."""
+    original(self, reason, 70)
+
+
 @defect("the database's word that the epoch is over counts as a call that failed", DatabaseLink, "_on_refusal")
 def epoch_ignored(original, self, refusal):
     if refusal.reason == "stale_epoch":
@@ -147,17 +153,17 @@ def token_refused_ignored(original, self, refusal):
 @defect(
     "entries go on after the halt with which a process begins to end, its token refused or not", GatewayActor, "on_halt"
 )
-def halt_ignored(original, self, reason):
+def halt_ignored(original, self, reason, exit_code):
     """The gateway sends on."""
 
 
 @also("halt_ignored", GateKeeper, "on_halt")
-def _open_in_spite_of_it(original, self, reason):
+def _open_in_spite_of_it(original, self, reason, exit_code):
     """Risk approves on."""
 
 
 @also("halt_ignored", OrderManagerActor, "on_halt")
-def _serves_on(original, self, reason):
+def _serves_on(original, self, reason, exit_code):
     """Entries are drafted, and what is open of them stays."""
 
 

@@ -70,8 +70,8 @@ class Recorder(Actor):
     def on_order(self, order: Order) -> None:
         self._seen.append(order)
 
-    def on_halt(self, reason: str) -> None:
-        self._seen.append(f"halt {reason}")
+    def on_halt(self, reason: str, exit_code: int) -> None:
+        self._seen.append(f"halt {reason} {exit_code}")
 
     def on_stop(self) -> None:
         self._seen.append("stopped")
@@ -373,9 +373,9 @@ def test_halt_overtakes_what_waits_and_reaches_later_incarnations_too(tree: Any)
     tree.publish(Counted(n=1, fail=True))
     tree.until(lambda: tree.cell("recorder").state is CellState.BACKING_OFF)
     tree.publish(Counted(n=2))
-    tree.host.halt("drawdown")
+    tree.host.halt("drawdown", 75)
     tree.until(lambda: 2 in seen)
-    assert seen == ["built", "built", "halt drawdown", 2], "it was in back-off when it was told"
+    assert seen == ["built", "built", "halt drawdown 75", 2], "it was in back-off when it was told"
 
 
 def test_stop_is_in_reverse_order_and_drains_first(tree: Any) -> None:

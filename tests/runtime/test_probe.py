@@ -58,7 +58,7 @@ class Acting(Actor):
     def on_tick(self, tick: Tick) -> None:
         self.ticks.append((tick.n, self.ctx.monotonic()))
 
-    def on_halt(self, reason: str) -> None:
+    def on_halt(self, reason: str, exit_code: int) -> None:
         self.halted = reason
 
     def on_stop(self) -> None:
