@@ -6,9 +6,9 @@ seeded tie-break), so messages of different pairs overtake each other as the see
 to one receiver keep their order. A call through a port suspends its actor: the request's arrival, its effect and
 the reply are three instants, with anybody else's work, or the death of the process, in between.
 
-The loop runs in a *runner* greenlet. A handler that calls a port parks its runner, and the hub starts another to
-carry on; when the reply is due, the current runner (which has nothing else on its stack) ends and the hub switches
-back to the parked one. So a message that touches no port costs no switch at all.
+The loop runs in a *runner* greenlet. A handler that calls a port parks its runner, and switches to another that carries
+on; when the reply is due, the current runner (which has nothing else on its stack) switches back to the parked one, and
+waits idly until the next handler parks. So a message that touches no port costs no switch at all, and a call two.
 
 Death unwinds whatever is parked with GreenletExit, during which no port can be reached: a real process dies without
 running its ``finally`` blocks, and what these do to the actor's own memory is seen by nobody.
@@ -68,9 +68,12 @@ class Hub:
         self.watch: Callable[[], None] | None = None
         self._done: Callable[[], bool] | None = None
         self._until_ns = 0
+        self._end_key = 0
         self._hub: greenlet.greenlet | None = None
         self._running = False
         self._interrupted = False
+        self._asks = False
+        self._idle: list[greenlet.greenlet] = []
         self._parked: dict[greenlet.greenlet, Process | None] = {}
         self._resuming: tuple[_Waiting, tuple[Any, BaseException | None]] | None = None
 
@@ -85,35 +88,25 @@ class Hub:
         if self._running:
             raise RuntimeError("the simulator is running already")
         self._done = done
-        self._until_ns = until_ns
+        self._until_ns, self._end_key = until_ns, (until_ns + 1) << TIE_BITS
         self._hub = greenlet.getcurrent()
         self._running, self._interrupted = True, False
+        self._asks = done is not None or self.watch is not None
         try:
-            self._run_greenlets()
+            ended = greenlet.greenlet(self._loop, self._hub).switch()
+            assert ended is None, "a call was made for a process that is dead"
         finally:
             self._running = False
+            while self._idle:
+                _end(self._idle.pop())
 
-    def _run_greenlets(self) -> None:
-        runner: greenlet.greenlet | None = greenlet.greenlet(self._loop)
-        value: Any = None
-        while runner is not None:
-            finished = runner.switch(value) if value is not None else runner.switch()
-            if self._resuming is not None:
-                (waiting, value), self._resuming = self._resuming, None
-                runner = waiting.caller
-            elif not runner.dead:
-                runner, value = greenlet.greenlet(self._loop), None
-            else:
-                assert finished == "done"
-                return
-
-    def _loop(self) -> str:
+    def _loop(self) -> None:
         time, pop = self.time, heappop
         heap = time.heap
         while heap:
-            if heap[0][0] >> TIE_BITS > self._until_ns:
+            if heap[0][0] >= self._end_key:
                 time.now_ns = self._until_ns
-                break
+                return
             key, _, target, payload = pop(heap)
             time.now_ns = key >> TIE_BITS
             try:
@@ -123,18 +116,28 @@ class Hub:
                     time.acting = None
                     target(*payload)
                     if self._resuming is not None:
-                        return "handed over"
+                        self._idle.append(greenlet.getcurrent())
+                        self._resumed()
+                        continue
             except _Killed:
                 pass  # the process has died in the middle of its work, the world goes on
-            if self.watch is not None:
-                self.watch()
-            if self._interrupted or (self._done is not None and self._done()):
-                break
-        return "done"
+            if self._asks and self._is_over():
+                return
+
+    def _is_over(self) -> bool:
+        if self.watch is not None:
+            self.watch()
+        return self._interrupted or (self._done is not None and self._done())
+
+    def _resumed(self) -> Any:
+        """Go on with the one whose answer is there; back when somebody switches to the caller."""
+        assert self._resuming is not None
+        (waiting, answer), self._resuming = self._resuming, None
+        return answer if waiting.caller is greenlet.getcurrent() else waiting.caller.switch(answer)
 
     def interrupt(self) -> None:
         """Let ``run_to`` return after this event."""
-        self._interrupted = True
+        self._asks = self._interrupted = True
 
     def wait(self, owner: Process | None, begin: Callable[[Answer], None]) -> Any:
         """Suspend the caller, which belongs to the process ``owner``, until ``begin``'s argument is called."""
@@ -144,7 +147,10 @@ class Hub:
         assert self._hub is not None
         self._parked[current] = owner
         begin(partial(self._answer, _Waiting(owner, current)))
-        value, fault = self._hub.switch()
+        if self._resuming is not None:
+            value, fault = self._resumed()
+        else:
+            value, fault = (self._idle.pop() if self._idle else greenlet.greenlet(self._loop, self._hub)).switch()
         del self._parked[current]
         self.time.acting = owner
         if fault is not None:
@@ -190,8 +196,12 @@ class Hub:
         current = greenlet.getcurrent()
         for parked in [parked for parked, whose in self._parked.items() if whose is owner and parked is not current]:
             del self._parked[parked]
-            parked.parent = current
-            parked.throw(greenlet.GreenletExit)
+            _end(parked)
+
+
+def _end(parked: greenlet.greenlet) -> None:
+    parked.parent = greenlet.getcurrent()
+    parked.throw(greenlet.GreenletExit)
 
 
 class Simulator(VirtualTree):
