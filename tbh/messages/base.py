@@ -24,29 +24,41 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 _T = TypeVar("_T", bound=type)
 _V = TypeVar("_V")
 
-_frozen: Callable[[Any], Any] = dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def frozen(cls: _T) -> _T:
+    """Class decorator: a frozen, slotted, keyword-only dataclass."""
+    checks = "__post_init__" in vars(cls)
+    made_by: Callable[[Any], Any] = dataclass(frozen=True, slots=True, kw_only=True, init=checks)
+    made: _T = made_by(cls)
+    if not checks:
+        made.__init__ = _quick_init(made)  # type: ignore[misc]
+        _QUICK.add(made)
+    return made
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def message(cls: _T) -> _T:
-    """Class decorator: a frozen, slotted, keyword-only dataclass."""
-    made: _T = _frozen(cls)
-    if "__post_init__" not in vars(made):
-        made.__init__ = _quick_init(made)  # type: ignore[misc]
-        _COPIERS[made] = _quick_copy(made)
-    return made
+    """The same, for what actors send."""
+    return frozen(cls)
 
+
+_QUICK: set[type] = set()
+"""The types that may be copied slot by slot."""
 
 _COPIERS: dict[type, tuple[Callable[[Any], Any], dict[str, Callable[[Any, Any], None]]]] = {}
-"""Of each message type: how to copy one, and the setters of its slots."""
+"""Of each type that was copied so far: how to copy one, and the setters of its slots."""
 
 
 def replace(value: _V, /, **changes: Any) -> _V:
     """``dataclasses.replace`` for messages and values, at a third of its price: an order is replaced at each of its
     transitions. ``TypeError`` for a field that there is none of."""
-    known = _COPIERS.get(type(value))
+    kind = type(value)
+    known = _COPIERS.get(kind)
     if known is None:
-        return _replace_any(value, **changes)  # type: ignore[type-var]  # it has a __post_init__, or is no message
+        if kind not in _QUICK:
+            return _replace_any(value, **changes)  # type: ignore[type-var]  # it has a __post_init__, or is no message
+        known = _COPIERS[kind] = _quick_copy(kind)
     copied, setters = known
     made: _V = copied(value)
     for name, change in changes.items():

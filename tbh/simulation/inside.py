@@ -6,14 +6,14 @@ be excused by the network: it may be wrong about the exchange, but not act again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from tbh.messages.base import frozen
 from tbh.messages.orders import Order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OrderMeant:
     """A process drafts an order. By its own knowledge ``held`` is the position (signed base), ``closing`` what the
     other orders that it has open may still take away from it (base, unsigned), and ``beside`` are the entries that are
@@ -26,7 +26,7 @@ class OrderMeant:
     beside: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Looked:
     """A look into a process, one a bar. ``bare`` names the position that is to have a stop while it knows of none, nor
     of an order that closes it, and has neither to come; ``left`` an order that should have closed the position that is
@@ -37,7 +37,7 @@ class Looked:
     left: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PositionHeld:
     """A process tells its actors what the book's position is (signed base; 0 for what can't be traded)."""
 
@@ -45,7 +45,7 @@ class PositionHeld:
     qty: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExitRefused:
     """A process decides that its strategy's exit has nothing to close. ``selling``: it would have sold."""
 
@@ -54,7 +54,7 @@ class ExitRefused:
     selling: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SnapshotTold:
     """A process tells its actors what the account holds, by a reading of the time ``at`` (its own). ``read`` is what
     the exchange has last answered it, None: that question was not answered. ``torn``: an event fell into the reading.
@@ -67,7 +67,7 @@ class SnapshotTold:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CalledRecorded:
     """A process tells its actors that a decision is on the disk; ``stored``: it is. ``overtaken``: it is not, but was
     to do nothing, and of those the disk keeps the latest, which is a later one."""
@@ -78,7 +78,7 @@ class CalledRecorded:
     overtaken: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ControlsHeard:
     """A process tells its actors what the operator wants; ``closed``: no entries."""
 
@@ -86,7 +86,7 @@ class ControlsHeard:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Halted:
     """All actors of a process are told to make no entry more. ``busy``: one is in the middle of a call."""
 
@@ -94,7 +94,7 @@ class Halted:
     busy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DatabaseRefused:
     """A process hears from the database that the bot is another's (``owned``), or that its token is no good."""
 
@@ -103,7 +103,7 @@ class DatabaseRefused:
     busy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CancelSent:
     """A process calls ``Exchange.cancel``."""
 
@@ -111,7 +111,7 @@ class CancelSent:
     client_order_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PositionLied:
     """The exchange tells a position that is not what its trades have made."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from tbh.messages.base import frozen
 from tbh.ports import Defer, Failure, Unavailable, Unknown
 from tbh.simulation.faults import FaultKind
 
@@ -23,7 +23,7 @@ Strikes = Callable[..., bool]
 """(kind, ``scale``) -> whether it strikes at this opportunity, with so many times its rate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fate:
     """``arrives_ns`` None: the request never arrives. ``answer_ns`` is the way of the answer after the effect, None: it
     is lost. ``instead``: what the caller is told ``answer_ns`` after the arrival (or after the call, for one that never

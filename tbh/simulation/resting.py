@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from tbh.messages.account import Position, SyncStatus
+from tbh.messages.base import frozen
 from tbh.messages.orders import Fill, Order, OrderState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class VenueRest:
     """The exchange's own word at the end: position (signed base) and cash (quote) of the whole account, and the orders
     of ours that stand on its book."""
@@ -20,7 +20,7 @@ class VenueRest:
     standing: tuple[Order, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BotRest:
     """The bot at the end, as its own last process has it.
 
@@ -43,7 +43,7 @@ class BotRest:
     undelivered: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DatabaseRest:
     """The database at the end: rows as JSON, money as text; ``trades`` by client order id, ``fills`` by trade id,
     ``positions`` by symbol. ``flatten_version`` names the request to close the position that nobody has acknowledged.
@@ -55,7 +55,7 @@ class DatabaseRest:
     flatten_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AtRest:
     """The last step of a seed. ``bot`` is None when no process may run any more (its operator killed the token)."""
 

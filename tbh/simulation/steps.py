@@ -8,12 +8,12 @@ everything else on the account is *foreign*. Times are the exchange's, which are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from tbh.messages.account import SyncStatus
+from tbh.messages.base import frozen
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderState, OrderStatus
 from tbh.ports import Batch
@@ -23,7 +23,7 @@ from tbh.simulation.resting import AtRest, BotRest, DatabaseRest, VenueRest
 __all__ = ["AtRest", "BotRest", "DatabaseRest", "VenueRest"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Terms:
     """What holds for a whole seed. ``exposure_max`` is the greatest position (base, unsigned) that the trader may ever
     be led to; ``cash`` is the account's at the beginning, in quote."""
@@ -46,7 +46,7 @@ class Effect(StrEnum):
 # -- orders
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OrderSigned:
     """A process calls ``Exchange.place``: from here on the request may arrive, whatever becomes of the process.
 
@@ -61,7 +61,7 @@ class OrderSigned:
     escape: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OrderArrived:
     """A request to place an order reached the exchange, which took ``effect``.
 
@@ -78,7 +78,7 @@ class OrderArrived:
     late_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lied:
     """The exchange says for good that it does not have an order of ours which it has, or will have: by a refusal, or by
     a denial. What the bot does about that order's intent is not its fault."""
@@ -88,7 +88,7 @@ class Lied:
     qty: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CancelArrived:
     """A request to cancel reached the exchange. ``ours`` False: it named an order that is not this bot's."""
 
@@ -97,14 +97,14 @@ class CancelArrived:
     ours: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class VenueFill:
     """The exchange executed (a part of) an order of ours."""
 
     fill: Fill
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class VenueOrderEnded:
     """An order of ours left the book: ``status`` is FILLED, CANCELED or EXPIRED."""
 
@@ -112,7 +112,7 @@ class VenueOrderEnded:
     status: OrderStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ForeignTrade:
     """Somebody else traded on the account, or the exchange closed (a part of) the position: ``qty`` is what that did to
     the position, signed base; ``cash`` what it did to the cash, in quote."""
@@ -122,7 +122,7 @@ class ForeignTrade:
     cash: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Transition:
     """A process took an order through the table of ``tbh.domain.order``: ``event`` is its ``OrderEvent`` word.
 
@@ -138,7 +138,7 @@ class Transition:
 # -- what a process decides
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GateMoved:
     """A process tells that its gate of entries has moved (seen where it is sent, not where it arrives); empty: open."""
 
@@ -146,7 +146,7 @@ class GateMoved:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EntryApproved:
     """A process lets a proposal through that increases risk (seen where it is sent)."""
 
@@ -154,7 +154,7 @@ class EntryApproved:
     proposal_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PositionTold:
     """A process compared book and exchange and believes ``status``, by a reading of the time ``at`` (its own)."""
 
@@ -163,7 +163,7 @@ class PositionTold:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NoticeDue:
     """A process wants people to know: ``key`` names the notice for good."""
 
@@ -172,12 +172,12 @@ class NoticeDue:
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NoticeSent(NoticeDue):
     """A notice reached people."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ActorFailed:
     """An actor raised. ``injected``: a fault of the simulation made it."""
 
@@ -190,7 +190,7 @@ class ActorFailed:
 # -- disk and database
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Committed:
     """A process wrote ``batch`` to its disk. ``keys`` maps the sequence numbers of its new outbox entries to their
     keys. ``read_up_to``: with it, the account's events are marked as read up to that one."""
@@ -202,7 +202,7 @@ class Committed:
     read_up_to: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Synced:
     """The database applied entries of a store's outbox: ``keys`` by sequence number, those skipped left out.
 
@@ -215,7 +215,7 @@ class Synced:
     refused: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LeaseTaken:
     """The database gave the lease to a boot. ``former`` had it before, if anybody, with ``left_s`` of true time left;
     ``named``: the claim proved by its boot id that the former process has ended."""
@@ -227,7 +227,7 @@ class LeaseTaken:
     named: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LeaseBelieved:
     """A process tells its actors that the bot is its own for the next ``for_s`` by its clock. ``left_s`` is what the
     database leaves it in truth; 0: the lease is not its."""
@@ -240,7 +240,7 @@ class LeaseBelieved:
 # -- processes and faults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BootStarted:
     """A process began. ``machine`` names the disk that it runs on; a disk that was emptied has a new name."""
 
@@ -248,7 +248,7 @@ class BootStarted:
     machine: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BootEnded:
     """A process is gone. ``exit_code`` None: it was killed."""
 
@@ -257,7 +257,7 @@ class BootEnded:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ControlsSet:
     """The operator changed the controls in the database."""
 
@@ -266,7 +266,7 @@ class ControlsSet:
     killed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FlattenAcknowledged:
     """A process tells the database that it has carried out the operator's request to close the position."""
 
@@ -274,7 +274,7 @@ class FlattenAcknowledged:
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FaultHappened:
     """A fault did its work, by its word in ``tbh.simulation.faults``; ``detail`` is for a trace."""
 
@@ -282,7 +282,7 @@ class FaultHappened:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Healed:
     """The safety phase is over: from here on nothing fails any more, and the system has to converge."""
 
