@@ -25,6 +25,7 @@ from tbh.campaign.watching import BootLog, heard_by, routes_of, without_reporter
 from tbh.domain.risk import RiskLimits
 from tbh.infra.clocks import MarketTime
 from tbh.infra.restored import Remembered, order_states
+from tbh.messages.orders import Fill
 from tbh.messages.system import Stop
 from tbh.plan import restore
 from tbh.ports import Defer, Failure, Fatal, Rejected, Store, Unavailable, Unknown
@@ -74,7 +75,8 @@ class Boot:
         self.calls = 0
         self.read_qty: Decimal | None = None
         self._over: Answer | None = None
-        self._error = timedelta(seconds=world.chance.uniform(-0.3, 0.3))
+        self._time = world.hub.time
+        self._started = START + timedelta(seconds=world.chance.uniform(-0.3, 0.3))
         if world.dice.knows(FaultKind.CLOCK_STEPPED):
             self.now = self._stepped_clock().now  # type: ignore[method-assign]
 
@@ -93,7 +95,7 @@ class Boot:
 
     def now(self) -> datetime:
         """Market time as this process has it: the exchange's clock, not quite."""
-        return START + timedelta(microseconds=self.world.hub.time.now_ns // 1_000) + self._error
+        return self._started + timedelta(microseconds=self._time.now_ns // 1_000)
 
     def _stepped_clock(self) -> MarketTime:
         """A live bot's own clock, on a machine whose clock may be stepped, with the exchange's to go by."""
@@ -105,7 +107,7 @@ class Boot:
         )
 
     def monotonic(self) -> float:
-        return self.world.hub.time.now_ns / 1e9
+        return self._time.now_ns / 1e9
 
     def waited_for_disk(self, client_order_id: str) -> bool:
         """Whether the journal has been given 50 ms to record the order, or never heard of it."""
@@ -250,7 +252,7 @@ class Boot:
         world = self.world
         kind = world.next_inside(actor)
         if kind is None:
-            if not world.trials.fails_at(actor, envelope):
+            if type(envelope.message) is not Fill or not world.trials.fails_at_fill(actor):
                 return
             kind = FaultKind.FILL_FAILED
         world.fault(kind, f"{actor} at {type(envelope.message).__name__}")

@@ -24,12 +24,13 @@ WAITS_LONG_S: Final = 0.4
 
 
 class Chaos:
-    """Each bar is one opportunity for each kind, worth its seconds; what strikes does so at some instant of the bar."""
+    """Each bar is one opportunity for each kind, worth its seconds; what strikes does so at some instant of the bar.
+    ``aimed_at`` is the actor that is to fail at its next message."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._waiting: set[str] = set()
-        self._aimed_at: str | None = None
+        self.aimed_at: str | None = None
         self.watches_orders = False
         self._rules: tuple[tuple[FaultKind, Callable[[], None]], ...] = (
             (FaultKind.EXCHANGE_CLOSES, self._close_position),
@@ -70,7 +71,7 @@ class Chaos:
 
     def end(self) -> None:
         """Everything heals."""
-        self._aimed_at = None
+        self.aimed_at = None
         world = self._world
         world.database_away = False
         for disk in world.disks:
@@ -129,19 +130,19 @@ class Chaos:
         if client_order_id not in self._waiting:
             return
         if FaultKind.ACTOR_FAILED in mix and chance.random() < 0.3:
-            self._aimed_at = "risk"
+            self.aimed_at = "risk"
             self._world.after(chance.uniform(0.3, 1.5), self._act, self._aim_at_orders)
         if FaultKind.OPERATOR_FLATTENS in mix and chance.random() < 0.7:
             self._flatten()
 
     def _aim_at_orders(self) -> None:
-        self._aimed_at = "order_manager"
+        self.aimed_at = "order_manager"
 
     def fails(self, actor: str) -> bool:
         """Whether that actor fails at this message, because it is aimed at."""
-        if actor != self._aimed_at:
+        if actor != self.aimed_at:
             return False
-        self._aimed_at = None
+        self.aimed_at = None
         return True
 
     # -- the exchange and others on it

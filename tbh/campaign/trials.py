@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbh.messages.base import replace
-from tbh.messages.orders import Fill, Order, Purpose
+from tbh.messages.orders import Order, Purpose
 from tbh.ports import PositionReport, Rejected
-from tbh.runtime.mailbox import Envelope
 from tbh.simulation import inside
 from tbh.simulation.dice import Dice
 from tbh.simulation.faults import FaultKind
@@ -109,9 +108,9 @@ class Trials:
 
     # The process
 
-    def fails_at(self, actor: str, envelope: Envelope) -> bool:
+    def fails_at_fill(self, actor: str) -> bool:
         """Whether the actor fails at this message, which is a fill."""
-        if actor not in FILL_KEEPERS or type(envelope.message) is not Fill or self._world.healed:
+        if actor not in FILL_KEEPERS or self._world.healed:
             return False
         return self._dice.strikes(FaultKind.FILL_FAILED)
 

@@ -84,7 +84,8 @@ class World:
         self._strikes_at = min(self._inside.values())
         self.hub = Hub(seed)
         terms = steps.Terms(bot_id=BOT_ID, market=setup.market, exposure_max=setup.exposure_max, cash=setup.cash)
-        self.watch = Watch(seed, terms, now_ns=lambda: self.now_ns, trace=None if trace is None else self._trace_step)
+        time = self.hub.time
+        self.watch = Watch(seed, terms, now_ns=lambda: time.now_ns, trace=None if trace is None else self._trace_step)
         self.tell = self.watch.step
         self.rpc = MemoryRpc(BOT_ID, monotonic=self._database_s, boot_id="operator")
         self.tables = self.rpc.tables
@@ -128,6 +129,8 @@ class World:
     def next_inside(self, actor: str) -> FaultKind | None:
         """What strikes at this delivery to ``actor``."""
         self._intercepted += 1
+        if self._intercepted < self._strikes_at and actor != self.chaos.aimed_at:
+            return None
         struck = FaultKind.ACTOR_FAILED if self.chaos.fails(actor) else None
         if self._intercepted < self._strikes_at:
             return struck

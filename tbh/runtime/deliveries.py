@@ -18,6 +18,7 @@ class DeliveryHash:
 
     def __init__(self, deep: bool) -> None:
         self._deep = deep
+        self._numbers_max = 0 if deep else _NUMBERS_MAX
         self._hash = hashlib.blake2b(digest_size=16)
         self._numbers: list[int] = []
         self._note = self._numbers.extend
@@ -25,18 +26,16 @@ class DeliveryHash:
 
     def add(self, now_ns: int, receiver: int, envelope: Envelope) -> None:
         """One delivery at ``now_ns`` of virtual time."""
-        message = envelope.message
-        kind = type(message)
+        kind = type(envelope.message)
         try:
             ident = self._names[kind]
         except KeyError:
             ident = self._names[kind] = zlib.crc32(kind.__name__.encode())
         self._note((now_ns, envelope.seq, envelope.cause, receiver, ident))
-        if self._deep:
+        if len(self._numbers) > self._numbers_max:
             self._flush()
-            self._hash.update(repr(message).encode())
-        elif len(self._numbers) > _NUMBERS_MAX:
-            self._flush()
+            if self._deep:
+                self._hash.update(repr(envelope.message).encode())
 
     def add_effect(self, now_ns: int, call: str) -> None:
         """One port call taking effect at ``now_ns``."""

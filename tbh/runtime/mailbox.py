@@ -39,17 +39,18 @@ class Mailbox:
 
     ``offer`` and ``offer_urgent`` may be called from any thread, everything else from the owner's only: it relies on
     the atomicity of ``deque.append`` and ``popleft``, so the bound may be passed by as many messages as there are
-    threads that write. ``conflates`` are the types of which only the newest per symbol is kept.
+    threads that write. ``conflates`` are the types of which only the newest per symbol is kept. A host that
+    looks often whether anything waits looks at ``items`` and ``urgent`` themselves.
     """
 
-    __slots__ = ("_conflates", "_items", "_newest", "_slots", "_urgent", "high_water", "max_waiting", "suspended")
+    __slots__ = ("_conflates", "_newest", "_slots", "high_water", "items", "max_waiting", "suspended", "urgent")
 
     def __init__(self, max_waiting: int = 10_000, conflates: frozenset[type[Message]] = frozenset()) -> None:
         self.max_waiting = max_waiting
         self.suspended = False
         self.high_water = 0
-        self._items: deque[Envelope | list[Envelope]] = deque()
-        self._urgent: deque[Envelope] = deque()
+        self.items: deque[Envelope | list[Envelope]] = deque()
+        self.urgent: deque[Envelope] = deque()
         self._conflates = conflates
         self._newest: dict[tuple[type[Message], str], list[Envelope]] = {}
         self._slots = threading.Lock()
@@ -58,10 +59,10 @@ class Mailbox:
         """Add one; False when it took the place of an older quote. ``MailboxFull`` when there is no room."""
         if self._conflates and type(envelope.message) in self._conflates:
             return self._conflate(envelope)
-        waiting = len(self._items)
+        waiting = len(self.items)
         if waiting >= self.high_water:
             self._rise(waiting)
-        self._items.append(envelope)
+        self.items.append(envelope)
         return True
 
     def _rise(self, waiting: int) -> None:
@@ -80,27 +81,27 @@ class Mailbox:
                 slot[0] = envelope
                 return False
             slot = [envelope]
-            if len(self._items) >= self.high_water:
-                self._rise(len(self._items))
-            self._items.append(slot)
+            if len(self.items) >= self.high_water:
+                self._rise(len(self.items))
+            self.items.append(slot)
             self._newest[key] = slot
             return True
 
     def offer_urgent(self, envelope: Envelope) -> None:
         """Add to the urgent lane, which is never full: it carries kernel orders only."""
-        self._urgent.append(envelope)
+        self.urgent.append(envelope)
 
     def put_back(self, envelopes: list[Envelope]) -> None:
         """Return stashed envelopes to the front, in their order."""
-        self._items.extendleft(reversed(envelopes))
+        self.items.extendleft(reversed(envelopes))
 
     def take(self) -> Envelope | None:
         """The next one: urgent first; None when there is nothing, or nothing urgent while suspended."""
-        if self._urgent:
-            return self._urgent.popleft()
-        if self.suspended or not self._items:
+        if self.urgent:
+            return self.urgent.popleft()
+        if self.suspended or not self.items:
             return None
-        item = self._items.popleft()
+        item = self.items.popleft()
         if type(item) is Envelope:
             return item
         assert isinstance(item, list)
@@ -111,10 +112,10 @@ class Mailbox:
 
     @property
     def idle(self) -> bool:
-        return not self._items and not self._urgent
+        return not self.items and not self.urgent
 
     def __len__(self) -> int:
-        return len(self._items) + len(self._urgent)
+        return len(self.items) + len(self.urgent)
 
 
 def _slot_key(envelope: Envelope) -> tuple[type[Message], str]:

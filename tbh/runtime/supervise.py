@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from tbh.messages.base import Message
@@ -51,6 +51,7 @@ class Policy:
         return float(min(self.first_backoff_s * 2**failures_before, self.backoff_max_s))
 
 
+USUAL = Policy()
 _DAY_S = 86_400.0
 
 
@@ -87,7 +88,7 @@ class ChildSpec:
     name: str
     actor: type[Actor]
     factory: Callable[[Context], Actor]
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = USUAL
     on_exceeded: OnExceeded = OnExceeded.ESCALATE
     stop_deadline_s: float = 2.0
     start_deadline_s: float = 10.0

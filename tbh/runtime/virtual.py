@@ -80,6 +80,7 @@ class VirtualTree(TreeHost):
         self._pending = 0
         self._settled_at = -1
         self._hash = DeliveryHash(deep)
+        self._note = self._hash.add
         self._sims = {spec.name: Sim(Cell(spec, self), i, self) for i, spec in enumerate(self.specs)}
         self._awaited = tuple(sim for sim in self._sims.values() if sim.awaited)
         proven = self.prove_wiring() if routes is None else routes
@@ -111,18 +112,18 @@ class VirtualTree(TreeHost):
     def _arrive(self, sim: Sim, envelope: Envelope) -> None:
         time = self._time
         time.acting = self.process
-        self._hash.add(time.now_ns, sim.ident, envelope)
+        self._note(time.now_ns, sim.ident, envelope)
         if self._trace is not None:
             self._trace(time.now_ns, envelope)
         self.messages += 1
         cell, mailbox = sim.cell, sim.mailbox
-        if cell.busy or mailbox.suspended or not mailbox.idle:
+        if cell.busy or mailbox.suspended or mailbox.items or mailbox.urgent:
             self._keep(sim, envelope)
         else:
             cell.busy = True
             cell.handle(envelope)
             cell.busy = False
-        if not mailbox.idle:
+        if mailbox.items or mailbox.urgent:
             self._pump(sim)
 
     def _keep(self, sim: Sim, envelope: Envelope) -> None:
@@ -196,24 +197,26 @@ class VirtualTree(TreeHost):
         return self._time.now_ns / NS
 
     def route(self, sender: str, message: Message, cause: int) -> None:
-        hear = self._heard.get(type(message))
-        if hear is not None:
-            hear(message)
-        takers = self._routes.get(type(message))
+        kind = type(message)
+        if kind in self._heard:
+            self._heard[kind](message)
+        takers = self._routes.get(kind)
         if takers is None:
             self._unrouted(message)
             return
-        for sim in takers:
-            self._send(sim, sender, message, cause)
+        self._send(takers, sender, message, cause)
 
-    def _send(self, sim: Sim, sender: str, message: Message, cause: int) -> None:
-        self._seq = seq = self._seq + 1
-        if sim.awaited:
-            self._pending += 1
-        self._time.send(sim, sim.last_key, Envelope(seq, sender, sim.name, cause, message))
+    def _send(self, takers: Iterable[Sim], sender: str, message: Message, cause: int) -> None:
+        seq, send = self._seq, self._time.send
+        for sim in takers:
+            seq += 1
+            if sim.awaited:
+                self._pending += 1
+            send(sim, sim.last_key, Envelope(seq, sender, sim.name, cause, message))
+        self._seq = seq
 
     def tell(self, name: str, message: Message) -> None:
-        self._send(self._sims[name], "host", message, 0)
+        self._send((self._sims[name],), "host", message, 0)
 
     def requeue(self, cell: Cell, envelopes: list[Envelope]) -> None:
         cell.mailbox.put_back(envelopes)
@@ -259,4 +262,5 @@ class VirtualTree(TreeHost):
 
 def _timer_ns(delay_s: float) -> int:
     """Never early, and never at the same instant again: an actor that re-arms "the rest" would otherwise stop time."""
-    return max(math.ceil(delay_s * NS), 1_000)
+    delay_ns = math.ceil(delay_s * NS)
+    return delay_ns if delay_ns > 1_000 else 1_000

@@ -85,13 +85,12 @@ class Dice:
 
     def strikes(self, kind: FaultKind, *, scale: float = 1.0) -> bool:
         """``scale``: how many units of its rate this opportunity is worth."""
-        rate = self._rates.get(kind)
         if self._at:
             number = self._seen.get(kind, 0)
             self._seen[kind] = number + 1
             if number in self._at.get(kind, ()):
                 return True
-        return rate is not None and self._chance() < rate * scale
+        return kind in self._rates and self._chance() < self._rates[kind] * scale
 
     def wait(self, kind: FaultKind, *, scale: float = 1.0) -> int:
         """How many opportunities pass before the kind strikes next; -1: it does not. For what has thousands of them."""
