@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tbh.actors.claimant import Claimant
 from tbh.actors.identity import BotIdentity
 from tbh.actors.supervisor import Outside, PositionPolicy, Supervisor
+from tbh.campaign.clock import ProcessClock
 from tbh.campaign.database import DatabaseClient
 from tbh.campaign.disk import Disk, DiskStore
 from tbh.campaign.exchange import VenueClient, VenueFeed
@@ -36,7 +37,6 @@ from tbh.runtime.simulate import Answer, Simulator
 from tbh.runtime.timeline import Process
 from tbh.simulation import inside
 from tbh.simulation.faults import FaultKind
-from tbh.simulation.market import START
 from tbh.tree import Parts, build_tree
 from tbh.wires import RpcNotices
 
@@ -75,10 +75,11 @@ class Boot:
         self.calls = 0
         self.read_qty: Decimal | None = None
         self._over: Answer | None = None
-        self._time = world.hub.time
-        self._started = START + timedelta(seconds=world.chance.uniform(-0.3, 0.3))
-        if world.dice.knows(FaultKind.CLOCK_STEPPED):
-            self.now = self._stepped_clock().now  # type: ignore[method-assign]
+        clock = ProcessClock(world.hub.time, world.chance.uniform(-0.3, 0.3))
+        self.now: Callable[[], datetime] = clock.now
+        self.monotonic = clock.monotonic
+        if FaultKind.CLOCK_STEPPED in world.may:
+            self.now = self._stepped_clock().now
 
     # -- what its code needs
 
@@ -93,10 +94,6 @@ class Boot:
     def sleep(self, seconds: float) -> None:
         self.world.hub.sleep(self.process, seconds)
 
-    def now(self) -> datetime:
-        """Market time as this process has it: the exchange's clock, not quite."""
-        return self._started + timedelta(microseconds=self._time.now_ns // 1_000)
-
     def _stepped_clock(self) -> MarketTime:
         """A live bot's own clock, on a machine whose clock may be stepped, with the exchange's to go by."""
         usual, disk = self.now, self.disk
@@ -105,9 +102,6 @@ class Boot:
             wall=lambda: usual() + timedelta(seconds=disk.clock_ahead_s),
             process=self.monotonic,
         )
-
-    def monotonic(self) -> float:
-        return self._time.now_ns / 1e9
 
     def waited_for_disk(self, client_order_id: str) -> bool:
         """Whether the journal has been given 50 ms to record the order, or never heard of it."""
@@ -249,10 +243,13 @@ class Boot:
     # -- faults inside it
 
     def _intercept(self, actor: str, envelope: Envelope) -> None:
-        world = self.world
+        world, is_fill = self.world, type(envelope.message) is Fill
+        world.intercepted += 1
+        if world.intercepted < world.strikes_at and actor != world.chaos.aimed_at and not is_fill:
+            return  # as most are
         kind = world.next_inside(actor)
         if kind is None:
-            if type(envelope.message) is not Fill or not world.trials.fails_at_fill(actor):
+            if not is_fill or not world.trials.fails_at_fill(actor):
                 return
             kind = FaultKind.FILL_FAILED
         world.fault(kind, f"{actor} at {type(envelope.message).__name__}")

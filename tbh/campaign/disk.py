@@ -105,15 +105,15 @@ class DiskStore:
     def commit(self, batch: Batch) -> int:
         boot, world, store = self._boot, self._boot.world, self._store
         boot.check_alive()
-        strikes = world.strikes
-        if strikes(FaultKind.DISK_SLOW):
+        strikes, may_be_killed = world.strikes, FaultKind.PROCESS_KILLED_IN_CALL in world.may
+        if FaultKind.DISK_SLOW in world.may and strikes(FaultKind.DISK_SLOW):
             wait_s = world.chance.uniform(0.01, 0.4) if world.chance.random() < 0.8 else world.chance.uniform(0.4, 3.0)
             world.fault(FaultKind.DISK_SLOW, f"{wait_s:.3f} s")
             boot.sleep(wait_s)
         if self._disk.full:
             world.fault(FaultKind.DISK_FULL)
             raise Unavailable("disk_full", detail="simulated")
-        if strikes(FaultKind.PROCESS_KILLED_IN_CALL, scale=0.3):
+        if may_be_killed and strikes(FaultKind.PROCESS_KILLED_IN_CALL, scale=0.3):
             boot.killed_in_call("before a commit")
         before = store.last_seq
         last_seq = store.commit(batch)
@@ -128,7 +128,7 @@ class DiskStore:
                 read_up_to=None if mark is None else int(mark),
             )
         )
-        if strikes(FaultKind.PROCESS_KILLED_IN_CALL, scale=0.3):
+        if may_be_killed and strikes(FaultKind.PROCESS_KILLED_IN_CALL, scale=0.3):
             boot.killed_in_call("after a commit")
         return last_seq
 

@@ -222,10 +222,11 @@ class VenueClient:
         for kind in fate.kinds:
             world.fault(kind, name)
         trip = _Trip(self, name, effect, fate, timeout_s)
-        if world.strikes(FaultKind.PROCESS_KILLED_IN_CALL, scale=8.0 if places else 1.0):
+        killed, fails = FaultKind.PROCESS_KILLED_IN_CALL, FaultKind.ADAPTER_FAILS
+        if killed in world.may and world.strikes(killed, scale=8.0 if places else 1.0):
             world.after(world.chance.uniform(0.0, 3.0) * world.setup.latency_s, boot.killed_in_call, f"inside {name}")
-        if world.strikes(FaultKind.ADAPTER_FAILS, scale=10.0 if places else 1.0):
-            world.fault(FaultKind.ADAPTER_FAILS, name)
+        if fails in world.may and world.strikes(fails, scale=10.0 if places else 1.0):
+            world.fault(fails, name)
             boot.injected = True
             if world.chance.random() < 0.3:
                 raise KeyError("orderId")

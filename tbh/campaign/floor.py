@@ -44,7 +44,11 @@ class Floor:
         self._matching = False
         setup, seed = world.setup, world.seed
         self.network = Network(
-            random.Random(f"{seed}/network"), world.strikes, latency_s=setup.latency_s, window_s=setup.window_s
+            random.Random(f"{seed}/network"),
+            world.strikes,
+            latency_s=setup.latency_s,
+            window_s=setup.window_s,
+            knows=world.dice.knows,
         )
         self.path = PricePath(
             random.Random(f"{seed}/price"),

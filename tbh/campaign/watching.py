@@ -103,7 +103,7 @@ def moves_told(tell: Callable[[str, Any, Any], None]) -> Iterator[None]:
     def told(state: Any, event: Any, now: Any, **more: Any) -> Any:
         after = move(state, event, now, **more)
         if after is not None or (state.status, event) in table:
-            tell(event.value, state, after)
+            tell(event._value_, state, after)
         return after
 
     order_rules._move = told

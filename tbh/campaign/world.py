@@ -67,7 +67,8 @@ def run_seed(seed: int, *, scenario: Scenario | None = None, trace: Trace | None
 
 class World:
     """``chance`` is what the world draws from while it runs; what a seed is drawn with has streams of its own, so that
-    a further fault leaves the market as it was."""
+    a further fault leaves the market as it was. ``may`` are the faults that can strike in this seed. Of the deliveries
+    ``intercepted`` so far, something strikes inside a process at number ``strikes_at``, or at the one aimed at."""
 
     def __init__(self, seed: int, scenario: Scenario | None, trace: Trace | None) -> None:
         self.seed = seed
@@ -79,9 +80,10 @@ class World:
         self.chance = random.Random(f"{seed}/world")
         self.dice = Dice(random.Random(f"{seed}/dice"), mix, at=at)
         self.strikes = self.dice.strikes
-        self._intercepted = 0
+        self.may = self.dice.kinds
+        self.intercepted = 0
         self._inside = {kind: self._next_strike(kind) for kind in _INSIDE}
-        self._strikes_at = min(self._inside.values())
+        self.strikes_at = min(self._inside.values())
         self.hub = Hub(seed)
         terms = steps.Terms(bot_id=BOT_ID, market=setup.market, exposure_max=setup.exposure_max, cash=setup.cash)
         time = self.hub.time
@@ -101,7 +103,7 @@ class World:
         self.floor = Floor(self)
         self.chaos = Chaos(self)
         self.trials = Trials(self, at)
-        self.intercepts = self._strikes_at < math.inf or self.trials.watches_fills
+        self.intercepts = self.strikes_at < math.inf or self.trials.watches_fills
 
     # -- time, and what everybody needs
 
@@ -114,7 +116,7 @@ class World:
 
     def fault(self, kind: FaultKind, detail: str = "") -> None:
         """A fault does its work now."""
-        self.tell(steps.FaultHappened(kind=kind.value, detail=detail))
+        self.tell(steps.FaultHappened(kind=kind._value_, detail=detail))
 
     def _database_s(self) -> float:
         return self.now_ns / NS + self.database_ahead_s
@@ -127,26 +129,23 @@ class World:
         return max(0.0, self.tables.lease.lease_s - (self.now_ns - self._renewed_ns) / NS)
 
     def next_inside(self, actor: str) -> FaultKind | None:
-        """What strikes at this delivery to ``actor``."""
-        self._intercepted += 1
-        if self._intercepted < self._strikes_at and actor != self.chaos.aimed_at:
-            return None
+        """What strikes at this delivery to ``actor``, the one that was ``intercepted`` last."""
         struck = FaultKind.ACTOR_FAILED if self.chaos.fails(actor) else None
-        if self._intercepted < self._strikes_at:
+        if self.intercepted < self.strikes_at:
             return struck
         for kind, number in self._inside.items():
-            if number == self._intercepted and not self.healed:
+            if number == self.intercepted and not self.healed:
                 struck = kind
                 self._inside[kind] = self._next_strike(kind)
                 if kind is FaultKind.ACTOR_FAILED and self.chance.random() < AGAIN_SHARE:
-                    self._inside[kind] = self._intercepted + 1 + self.chance.randrange(200)
-        self._strikes_at = math.inf if self.healed else min(self._inside.values())
+                    self._inside[kind] = self.intercepted + 1 + self.chance.randrange(200)
+        self.strikes_at = math.inf if self.healed else min(self._inside.values())
         return struck
 
     def _next_strike(self, kind: FaultKind) -> float:
         """The number of the delivery at which the kind strikes next."""
         wait = self.dice.wait(kind, scale=_INSIDE[kind])
-        return math.inf if wait < 0 else self._intercepted + 1 + wait
+        return math.inf if wait < 0 else self.intercepted + 1 + wait
 
     def bar(self) -> None:
         """A bar of the market has begun."""

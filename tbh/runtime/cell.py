@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from tbh.messages.base import Command, Timer
@@ -27,6 +28,9 @@ __all__ = ["Cell", "CellState", "Host", "Intercept", "describe"]
 PAYLOAD_MAX_CHARS = 2_000
 FAILURES = (Exception, SystemExit)
 """What counts as an actor's failure. A KeyboardInterrupt is the user's, and a GreenletExit the simulator's own."""
+
+
+_TICKS = frozenset({RepeatRequests, TimerDue})
 
 
 class CellState(StrEnum):
@@ -64,7 +68,10 @@ class Cell:
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._why = ""
         self._halted: Halt | None = None
-        self._failures = FailureWindow(spec.policy, host.random_for(f"{spec.name}/backoff"))
+
+    @cached_property
+    def _failures(self) -> FailureWindow:
+        return FailureWindow(self.spec.policy, self.host.random_for(f"{self.name}/backoff"))
 
     @property
     def open_requests(self) -> int:
@@ -112,7 +119,7 @@ class Cell:
 
     def _handle_other(self, envelope: Envelope) -> None:
         msg = envelope.message
-        if isinstance(msg, (RepeatRequests, TimerDue)):
+        if type(msg) in _TICKS:
             self._tick(envelope, msg)
         elif isinstance(msg, Resume):
             if msg.incarnation == self.incarnation + 1 and self.state is CellState.BACKING_OFF:
@@ -129,11 +136,11 @@ class Cell:
         elif not isinstance(msg, (Timer, Urgent)):
             self.set_aside(envelope, "no handler")
 
-    def _tick(self, envelope: Envelope, msg: RepeatRequests | TimerDue) -> None:
+    def _tick(self, envelope: Envelope, msg: Any) -> None:
         context = self.context
         if envelope.incarnation != self.incarnation or context is None or self.actor is None:
             return
-        if isinstance(msg, RepeatRequests):
+        if type(msg) is RepeatRequests:
             self._call(envelope, lambda _: context.repeat())
         elif context.fires(msg):
             self.handle(Envelope(envelope.seq, self.name, self.name, 0, msg.timer, self.incarnation))

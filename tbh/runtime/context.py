@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tbh.messages.base import Message, Timer, message
@@ -22,6 +24,9 @@ _SWEEP_MIN_S = 0.001
 @message
 class RepeatRequests(Timer):
     """Time to repeat the open requests that are due."""
+
+
+_REPEAT = RepeatRequests()
 
 
 @message
@@ -50,7 +55,6 @@ class CellContext:
     def __init__(self, cell: Cell, host: Host, incarnation: int) -> None:
         self.name = cell.name
         self.incarnation = incarnation
-        self.rng = host.random_for(f"{cell.name}/{incarnation}")
         self.log = host.log_for(cell.name)
         self.now = host.now
         self.monotonic = host.monotonic
@@ -62,6 +66,11 @@ class CellContext:
         self._next_handle = 0
         self._sweep: tuple[float, Any] | None = None
         self._dead = False
+
+    @cached_property
+    def rng(self) -> random.Random:
+        """Seeded when it is first asked: few incarnations ever are."""
+        return self._host.random_for(f"{self.name}/{self.incarnation}")
 
     def send(self, message: Message) -> None:
         if type(message) not in self._sends:
@@ -150,7 +159,7 @@ class CellContext:
         if self._sweep is not None:
             self._host.stop_timer(self._sweep[1])
         delay_s = max(due_s - self.monotonic(), _SWEEP_MIN_S)
-        token = self._host.start_timer(self._cell, delay_s, RepeatRequests(), self.incarnation)
+        token = self._host.start_timer(self._cell, delay_s, _REPEAT, self.incarnation)
         self._sweep = (due_s, token)
 
     def stash(self) -> None:

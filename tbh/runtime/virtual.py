@@ -103,15 +103,12 @@ class VirtualTree(TreeHost):
 
     def deliver(self, sim: Sim, envelope: Envelope) -> None:
         """An envelope is due."""
-        if self.process.out and self.process.misses(self.deliver, sim, envelope):
+        process, time = self.process, self._time
+        if process.out and process.misses(self.deliver, sim, envelope):
             return
         if sim.awaited:
             self._pending -= 1
-        self._arrive(sim, envelope)
-
-    def _arrive(self, sim: Sim, envelope: Envelope) -> None:
-        time = self._time
-        time.acting = self.process
+        time.acting = process
         self._note(time.now_ns, sim.ident, envelope)
         if self._trace is not None:
             self._trace(time.now_ns, envelope)
@@ -234,7 +231,9 @@ class VirtualTree(TreeHost):
     def _fire(self, sim: Sim, timer: Message, incarnation: int, alive: list[bool]) -> None:
         if alive[0] and not self.process.misses(self._fire, sim, timer, incarnation, alive):
             self._seq = seq = self._seq + 1
-            self._arrive(sim, Envelope(seq, sim.cell.name, sim.cell.name, 0, timer, incarnation))
+            if sim.awaited:
+                self._pending += 1
+            self.deliver(sim, Envelope(seq, sim.name, sim.name, 0, timer, incarnation))
 
     def stop_timer(self, token: list[bool]) -> None:
         token[0] = False

@@ -72,8 +72,8 @@ def draw(rng: random.Random) -> Mix:
 class Dice:
     """Whether a fault strikes at an opportunity: by its rate, or by number where a scenario says so.
 
-    ``at`` holds the numbers of the opportunities at which a kind strikes, beside its rate. ``end`` it, and nothing
-    strikes any more.
+    ``at`` holds the numbers of the opportunities at which a kind strikes, beside its rate. ``kinds`` are those that can
+    strike at all. ``end`` it, and nothing strikes any more.
     """
 
     def __init__(self, rng: random.Random, mix: Mix, *, at: Mapping[FaultKind, frozenset[int]] | None = None) -> None:
@@ -82,6 +82,7 @@ class Dice:
         self._rates: dict[FaultKind, float] = dict(mix.rates)
         self._at = dict(at or {})
         self._seen: dict[FaultKind, int] = {}
+        self.kinds = frozenset((*self._rates, *self._at))
 
     def strikes(self, kind: FaultKind, *, scale: float = 1.0) -> bool:
         """``scale``: how many units of its rate this opportunity is worth."""
@@ -108,7 +109,7 @@ class Dice:
 
     def knows(self, kind: FaultKind) -> bool:
         """Whether it can strike at all."""
-        return kind in self._rates or kind in self._at
+        return kind in self.kinds
 
     def end(self) -> None:
         self._rates = {}

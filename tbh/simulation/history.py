@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from tbh.domain.book import holding_change
 from tbh.domain.money import EXACT, ZERO, divide, floor_to_step
@@ -46,7 +46,7 @@ class StoreKeys:
 
 
 class History:
-    """Folded from the steps, one ``take`` each. Quantities are signed base, cash is quote.
+    """Folded from the steps, each as ``FOLDS`` has it for its kind. Quantities are signed base, cash is quote.
 
     ``orders`` holds every order of ours that took effect, ``live`` those of them on the book, ``attempts`` the same by
     intent, ``unrecorded`` what was sent and is on no disk yet. ``lied_about`` are the orders that the exchange told the
@@ -102,12 +102,6 @@ class History:
         self.owner: str | None = None
         self.owned_ns = 0
         self.epoch = 0
-
-    def take(self, step: Any) -> None:
-        """The step has happened."""
-        fold = _FOLDS.get(type(step))
-        if fold is not None:
-            fold(self, step)
 
     @property
     def qty(self) -> Decimal:
@@ -299,7 +293,10 @@ class History:
             self.settled_qty = self.foreign_qty
 
 
-_FOLDS: dict[type, Callable[[History, Any], None]] = {
+Fold = Callable[[History, Any], None]
+"""(what has happened, the step that happens) -> the step is a part of what has happened."""
+
+FOLDS: Final[dict[type, Fold]] = {
     steps.OrderSigned: History._signed,
     steps.OrderArrived: History._arrived,
     steps.Lied: History._lied,

@@ -34,6 +34,7 @@ _PROOF: Final = frozenset(
         OrderEvent.FOUND_BEHIND,
     )
 )
+_SILENT: Final = (OrderEvent.SILENCE.value, OrderEvent.RECOVERED.value)
 _ENDS: Final = frozenset(
     {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED, OrderStatus.ABSENT}
 )
@@ -64,7 +65,7 @@ def an_end_is_left_only_on_proof(_: History, step: steps.Transition) -> str | No
     name = step.before.order.client_order_id
     if step.before.status in _ENDS and step.event not in _PROOF:
         return f"{name} left {step.before.status} on {step.event}"
-    if after.status in _ENDS and step.event in (OrderEvent.SILENCE.value, OrderEvent.RECOVERED.value):
+    if after.status in _ENDS and step.event in _SILENT:
         return f"{name} became {after.status} on {step.event}"
     return None
 

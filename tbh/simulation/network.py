@@ -40,13 +40,24 @@ class Fate:
 
 class Network:
     """The way to the exchange and back. ``latency_s`` is the seed's usual one way; ``window_s`` the exchange's receive
-    window, by which late requests are measured; ``away``: for now the exchange takes none."""
+    window, by which late requests are measured; ``knows`` says which faults may strike at all; ``away``: for now the
+    exchange takes no requests."""
 
-    def __init__(self, rng: random.Random, strikes: Strikes, *, latency_s: float, window_s: float) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        strikes: Strikes,
+        *,
+        latency_s: float,
+        window_s: float,
+        knows: Callable[[FaultKind], bool] = lambda _: True,
+    ) -> None:
         self._rng = rng
         self._strikes = strikes
         self._latency_ns = int(latency_s * NS)
         self._window_s = window_s
+        self._may = frozenset(kind for kind in _KINDS if knows(kind))
+        self._fails = tuple((kind, fare) for kind, fare in _FAILS if kind in self._may)
         self.faulty = True
         self.away = False
 
@@ -62,22 +73,32 @@ class Network:
             if random_() < 0.5:
                 gone = Unknown("connection_reset", detail="simulated")
             return Fate(arrives_ns=None, answer_ns=back_ns, instead=gone)
-        strikes = partial(self._strikes, scale=1.0 if writes else READS_SCALE)
-        if strikes(FaultKind.REQUEST_REFUSED):
-            refused = Unavailable("connection_refused", detail="simulated")
-            return Fate(arrives_ns=None, answer_ns=back_ns, instead=refused, kinds=(FaultKind.REQUEST_REFUSED,))
-        if strikes(FaultKind.RATE_LIMITED):
-            defer = Defer("rate_limited", after_s=round(self._rng.uniform(0.2, 2.0), 3))
-            return Fate(arrives_ns=None, answer_ns=back_ns, instead=defer, kinds=(FaultKind.RATE_LIMITED,))
-        if strikes(FaultKind.SERVER_ERROR):
-            error, effective = Unknown("server_error", detail="503"), random_() < 0.5
-            arrives_ns = out_ns if effective else None
-            return Fate(arrives_ns=arrives_ns, answer_ns=back_ns, instead=error, kinds=(FaultKind.SERVER_ERROR,))
-        if strikes(FaultKind.REQUEST_LOST):
-            return self._silence(None, timeout_s, FaultKind.REQUEST_LOST)
-        if strikes(FaultKind.REPLY_LOST):
-            return self._silence(out_ns, timeout_s, FaultKind.REPLY_LOST)
-        return self._slow(out_ns, back_ns, strikes, writes=writes, places=places)
+        scale = 1.0 if writes else READS_SCALE
+        for kind, fare in self._fails:
+            if self._strikes(kind, scale=scale):
+                return fare(self, out_ns, back_ns, timeout_s)
+        if self._may.isdisjoint(_SLOWS):
+            return Fate(arrives_ns=out_ns, answer_ns=back_ns)
+        return self._slow(out_ns, back_ns, partial(self._strikes, scale=scale), writes=writes, places=places)
+
+    def _refused(self, _out_ns: int, back_ns: int, _timeout_s: float) -> Fate:
+        refused = Unavailable("connection_refused", detail="simulated")
+        return Fate(arrives_ns=None, answer_ns=back_ns, instead=refused, kinds=(FaultKind.REQUEST_REFUSED,))
+
+    def _limited(self, _out_ns: int, back_ns: int, _timeout_s: float) -> Fate:
+        defer = Defer("rate_limited", after_s=round(self._rng.uniform(0.2, 2.0), 3))
+        return Fate(arrives_ns=None, answer_ns=back_ns, instead=defer, kinds=(FaultKind.RATE_LIMITED,))
+
+    def _server_error(self, out_ns: int, back_ns: int, _timeout_s: float) -> Fate:
+        error, effective = Unknown("server_error", detail="503"), self._rng.random() < 0.5
+        arrives_ns = out_ns if effective else None
+        return Fate(arrives_ns=arrives_ns, answer_ns=back_ns, instead=error, kinds=(FaultKind.SERVER_ERROR,))
+
+    def _request_lost(self, _out_ns: int, _back_ns: int, timeout_s: float) -> Fate:
+        return self._silence(None, timeout_s, FaultKind.REQUEST_LOST)
+
+    def _reply_lost(self, out_ns: int, _back_ns: int, timeout_s: float) -> Fate:
+        return self._silence(out_ns, timeout_s, FaultKind.REPLY_LOST)
 
     def _slow(self, out_ns: int, back_ns: int, strikes: Strikes, *, writes: bool, places: bool) -> Fate:
         kinds: list[FaultKind] = []
@@ -103,3 +124,17 @@ class Network:
         broken_ns = int(self._rng.uniform(0.01, min(timeout_s, 1.5)) * NS)
         reset = Unknown("connection_reset", detail="simulated")
         return Fate(arrives_ns=arrives_ns, answer_ns=broken_ns, instead=reset, kinds=(kind,))
+
+
+_FAILS: Final[tuple[tuple[FaultKind, Callable[[Network, int, int, float], Fate]], ...]] = (
+    (FaultKind.REQUEST_REFUSED, Network._refused),
+    (FaultKind.RATE_LIMITED, Network._limited),
+    (FaultKind.SERVER_ERROR, Network._server_error),
+    (FaultKind.REQUEST_LOST, Network._request_lost),
+    (FaultKind.REPLY_LOST, Network._reply_lost),
+)
+"""What keeps a call from its answer, in the order in which it is asked for; each (out, back, time-out) -> its fate."""
+_SLOWS: Final = frozenset(
+    {FaultKind.REQUEST_LATE, FaultKind.REPLY_LATE, FaultKind.REQUEST_DOUBLED, FaultKind.EMPTY_ANSWER}
+)
+_KINDS: Final = _SLOWS | {kind for kind, _ in _FAILS}

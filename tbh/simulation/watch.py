@@ -9,7 +9,7 @@ from typing import Any, Final
 from tbh.domain.order import OrderEvent
 from tbh.messages.orders import OrderStatus
 from tbh.simulation import coverage, steps
-from tbh.simulation.history import History
+from tbh.simulation.history import FOLDS, Fold, History
 from tbh.simulation.invariants import INVARIANTS, Judge
 from tbh.simulation.outcome import Coverage, Violation
 from tbh.simulation.telling import told
@@ -28,10 +28,14 @@ _PROVES: Final = frozenset(
     )
 )
 
-_JUDGES: Final[dict[type, tuple[tuple[str, Judge], ...]]] = {
-    kind: tuple((each.name, each.judge) for each in INVARIANTS if each.on is kind)
-    for kind in {each.on for each in INVARIANTS}
+_Plan = tuple[tuple[tuple[str, Judge], ...], Fold | None]
+
+_PLANS: Final[dict[type, _Plan]] = {
+    kind: (tuple((each.name, each.judge) for each in INVARIANTS if each.on is kind), FOLDS.get(kind))
+    for kind in {*FOLDS, *(each.on for each in INVARIANTS)}
 }
+"""Of each kind of step, who judges it, and how it becomes history."""
+_NO_PLAN: Final[_Plan] = ((), None)
 
 
 class Watch:
@@ -48,10 +52,20 @@ class Watch:
         self.seed = seed
         self.history = History(terms)
         self.violations: list[Violation] = []
-        self.coverage = Coverage()
+        self._coverage = Coverage()
+        self._judged: Counter[type] = Counter()
         self._now_ns = now_ns
         self._trace = trace
         self._broken: Counter[str] = Counter()
+
+    @property
+    def coverage(self) -> Coverage:
+        """What was covered so far."""
+        for kind, times in self._judged.items():
+            for name, _ in _PLANS[kind][0]:
+                self._coverage.checks[name] += times
+        self._judged.clear()
+        return self._coverage
 
     def step(self, step: steps.Step) -> None:
         """Judge what is about to be true against what was so far; then it is."""
@@ -60,22 +74,24 @@ class Watch:
         if self._trace is not None:
             self._trace(type(step).__name__, told(step))
         kind = type(step)
-        checks = self.coverage.checks
-        for name, judge in _JUDGES.get(kind, ()):
-            checks[name] += 1
-            detail = judge(history, step)
-            if detail is not None:
-                self._violated(name, detail)
+        judges, fold = _PLANS.get(kind, _NO_PLAN)
+        if judges:
+            self._judged[kind] += 1
+            for name, judge in judges:
+                detail = judge(history, step)
+                if detail is not None:
+                    self._violated(name, detail)
         if kind is steps.Transition:
             self._count_transition(step)
         elif kind is steps.FaultHappened:
-            self.coverage.faults[step.kind] += 1  # type: ignore[union-attr]
-        history.take(step)
+            self._coverage.faults[step.kind] += 1  # type: ignore[union-attr]
+        if fold is not None:
+            fold(history, step)
 
     def unrest(self, rest: steps.AtRest) -> str | None:
         """What would be broken if this were the end, the first of it; nothing is recorded."""
         self.history.now_ns = self._now_ns()
-        for name, judge in _JUDGES[steps.AtRest]:
+        for name, judge in _PLANS[steps.AtRest][0]:
             detail = judge(self.history, rest)
             if detail is not None:
                 return f"{name}: {detail}"
@@ -92,9 +108,9 @@ class Watch:
     def _count_transition(self, step: Any) -> None:
         before: OrderStatus = step.before.status
         after: OrderStatus = before if step.after is None else step.after.status
-        self.coverage.transitions[coverage.row(before, step.event, after)] += 1
+        self._coverage.transitions[coverage.row(before, step.event, after)] += 1
         if before is OrderStatus.UNKNOWN and after is not before:
             if after is OrderStatus.ABSENT:
-                self.coverage.unknown_absent += 1
+                self._coverage.unknown_absent += 1
             elif step.event in _PROVES:
-                self.coverage.unknown_found += 1
+                self._coverage.unknown_found += 1
