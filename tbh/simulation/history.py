@@ -143,6 +143,7 @@ class History:
         self.signed.setdefault(step.order.client_order_id, []).append((step.boot, machine))
         if self.owner not in (None, step.boot):
             self.ousted.add((step.boot, step.order.client_order_id))
+        self.known.sent(step)
 
     def _arrived(self, step: steps.OrderArrived) -> None:
         order = step.order

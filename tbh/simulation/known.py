@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tbh.messages.orders import Fill
-from tbh.simulation import inside
+from tbh.simulation import inside, steps
 
 TORN_KEPT_MAX: Final = 8
 
@@ -17,9 +17,10 @@ class Known:
     """Folded from the steps of ``inside``. All by boot id, with the instant (ns) from which on it has been so: ``bare``
     and ``left`` as the last looks had them, ``held`` the position as it was told, ``closed`` (by the operator),
     ``halted`` and ``refused`` (another owns the bot?) what the process has been told; those ``deaf`` were in the middle
-    of a call then, behind which more may have waited. ``failed`` is when an actor of a process has last failed,
-    ``torn`` are the times of the latest readings that an event fell into, ``stored`` the trades on each disk,
-    ``recorded`` the decisions that were on the disk when a process said so."""
+    of a call then and have sent nothing since: behind a call one more may follow, behind that one the word is heard.
+    ``failed`` is when an actor of a process has last failed, ``torn`` are the times of the latest readings that an
+    event fell into, ``stored`` the trades on each disk, ``recorded`` the decisions that were on the disk when a
+    process said so."""
 
     def __init__(self) -> None:
         self.bare: dict[str, tuple[str, int]] = {}
@@ -78,6 +79,10 @@ class Known:
         if step.busy:
             self.deaf.add(step.boot)
 
+    def sent(self, step: steps.OrderSigned | inside.CancelSent, _: int = 0) -> None:
+        """The process has called the exchange: behind this call it hears what it was told during the last."""
+        self.deaf.discard(step.boot)
+
     def _refusal(self, step: inside.DatabaseRefused, now_ns: int) -> None:
         self.refused.setdefault(step.boot, (now_ns, step.owned))
         if step.busy:
@@ -92,6 +97,7 @@ _FOLDS: dict[type, Callable[[Known, Any, int], None]] = {
     inside.ControlsHeard: Known._controls,
     inside.Halted: Known._halt,
     inside.DatabaseRefused: Known._refusal,
+    inside.CancelSent: Known.sent,
 }
 
 KNOWN_STEPS: Final = tuple(_FOLDS)

@@ -31,6 +31,7 @@ FLATTEN = order("f0", Purpose.FLATTEN)
 CLOSED = inside.ControlsHeard(boot=BOOT, closed=True)
 HALT = inside.Halted(boot=BOOT)
 OUSTED = inside.DatabaseRefused(boot=BOOT, owned=True)
+BUSY = replace(OUSTED, busy=True)
 REVOKED = inside.DatabaseRefused(boot=BOOT, owned=False)
 ALIVE = state(ENTRY, OrderStatus.ACCEPTED)
 CANCELED = state(ENTRY, OrderStatus.CANCELED, version=2)
@@ -178,9 +179,19 @@ CASES: list[Case] = [
         lambda s: s.tell(REVOKED).signs(ENTRY),
     ),
     (
+        "a_refused_process_is_quiet",
+        lambda s: later(s.tell(BUSY), 1.0).signs(STOP).signs(EXIT),
+        lambda s: later(s.tell(BUSY), 1.0).signs(STOP),
+    ),
+    (
         "an_ousted_process_cancels_nothing",
         lambda s: cancels(later(s.tell(OUSTED), 1.0)),
         lambda s: cancels(later(s.tell(REVOKED), 1.0)),
+    ),
+    (
+        "an_ousted_process_cancels_nothing",
+        lambda s: cancels(cancels(later(s.tell(BUSY), 1.0))),
+        lambda s: cancels(later(s.tell(BUSY), 1.0)),
     ),
     (
         "a_refused_token_is_the_last_word",
