@@ -114,8 +114,8 @@ class DatabaseClient:
 
     def _call(self, name: str, effect: Callable[[], Any]) -> Any:
         self._boot.check_alive()
-        world = self._world
-        if world.strikes(FaultKind.PROCESS_KILLED_IN_CALL):
+        world, killed = self._world, FaultKind.PROCESS_KILLED_IN_CALL
+        if killed in world.may and world.strikes(killed):
             world.after(world.chance.uniform(0.0, 0.5), self._boot.killed_in_call, f"inside {name}")
 
         def begin(answer: Answer) -> None:
@@ -140,13 +140,14 @@ class DatabaseClient:
             value = effect()
         except Rejected as no:
             refusal = no
-        if world.strikes(FaultKind.DATABASE_REPLY_LOST):
-            world.fault(FaultKind.DATABASE_REPLY_LOST, name)
+        lost, slow = FaultKind.DATABASE_REPLY_LOST, FaultKind.DATABASE_SLOW
+        if lost in world.may and world.strikes(lost):
+            world.fault(lost, name)
             silence_ns = int(world.chance.uniform(0.01, TIMEOUT_S) * NS)
             time.after(silence_ns, answer, None, Unknown("reply_lost", detail=name))
             return
-        if world.strikes(FaultKind.DATABASE_SLOW):
-            world.fault(FaultKind.DATABASE_SLOW, name)
+        if slow in world.may and world.strikes(slow):
+            world.fault(slow, name)
             back_ns += int(world.chance.uniform(0.1, TIMEOUT_S - 0.1) * NS)
         if refusal is not None and refusal.reason in _ENDING and name in _POLLED:
             time.after(back_ns, self._refused, answer, refusal)

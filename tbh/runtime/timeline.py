@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from heapq import heappush
+from typing import Any, Protocol
 
+from tbh.messages.base import Message
 from tbh.runtime.mailbox import Envelope
 
 NS = 1_000_000_000
@@ -22,6 +23,13 @@ Entry = tuple[int, int, Any, Any]
 number keeps two entries from being compared further: a delivery's is its seq, an act's is negative."""
 
 
+class Taker(Protocol):
+    """Who receives what is sent; ``last_key`` holds, by sender, where the last one lies on the heap."""
+
+    name: str
+    last_key: dict[str, int]
+
+
 class Timeline:
     """A heap of deliveries and acts. ``now_ns`` is moved by whoever pops it; ``acting`` is the process whose code runs,
     None for the world's own."""
@@ -35,27 +43,31 @@ class Timeline:
         self._bits = random.Random(f"{seed}/order").getrandbits
         self._acts = 0
 
-    def send(self, receiver: Any, last_key: dict[str, int], envelope: Envelope) -> None:
-        """Due after a hop of 5 to 70 µs, and behind the sender's last one to this receiver (``last_key``)."""
-        bits = self._bits(_HOP_BITS + TIE_BITS)
-        key = ((self.now_ns + _HOP_MIN_NS + (bits >> TIE_BITS)) << TIE_BITS) | (bits & _TIE_MASK)
-        sender = envelope.sender
-        last = last_key.get(sender, 0)
-        if key <= last:
-            key = last + 1
-        last_key[sender] = key
-        heapq.heappush(self.heap, (key, envelope.seq, receiver, envelope))
+    def send(self, takers: Iterable[Taker], sender: str, message: Message, cause: int, seq: int) -> int:
+        """Due at each of the takers after a hop of 5 to 70 µs of its own, and behind the sender's last one to it. The
+        envelopes are numbered from ``seq`` on; the last number."""
+        heap, bits, soonest_ns = self.heap, self._bits, self.now_ns + _HOP_MIN_NS
+        for taker in takers:
+            seq += 1
+            drawn = bits(_HOP_BITS + TIE_BITS)
+            key = ((soonest_ns + (drawn >> TIE_BITS)) << TIE_BITS) | (drawn & _TIE_MASK)
+            last_key = taker.last_key
+            if sender in last_key and key <= last_key[sender]:
+                key = last_key[sender] + 1
+            last_key[sender] = key
+            heappush(heap, (key, seq, taker, Envelope(seq, sender, taker.name, cause, message)))
+        return seq
 
     def after(self, delay_ns: int, act: Callable[..., Any], *args: Any) -> None:
         """Call ``act`` when ``delay_ns`` have passed; acts due at the same instant come in any order."""
         self._acts -= 1
         key = ((self.now_ns + delay_ns) << TIE_BITS) | self._bits(TIE_BITS)
-        heapq.heappush(self.heap, (key, self._acts, act, args))
+        heappush(self.heap, (key, self._acts, act, args))
 
     def exactly(self, delay_ns: int, act: Callable[..., Any], *args: Any) -> None:
         """The same, but before whatever else is due at that instant."""
         self._acts -= 1
-        heapq.heappush(self.heap, ((self.now_ns + delay_ns) << TIE_BITS, self._acts, act, args))
+        heappush(self.heap, ((self.now_ns + delay_ns) << TIE_BITS, self._acts, act, args))
 
     def after_port(self, act: Callable[..., Any], *args: Any) -> None:
         """One way of a port call: 50 µs to 1.1 ms."""

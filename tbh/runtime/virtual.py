@@ -84,7 +84,10 @@ class VirtualTree(TreeHost):
         self._sims = {spec.name: Sim(Cell(spec, self), i, self) for i, spec in enumerate(self.specs)}
         self._awaited = tuple(sim for sim in self._sims.values() if sim.awaited)
         proven = self.prove_wiring() if routes is None else routes
-        self._routes = {kind: tuple(self._sims[name] for name in names) for kind, names in proven.items()}
+        self._routes: dict[type[Message], tuple[tuple[Sim, ...], int]] = {}
+        for kind, names in proven.items():
+            takers = tuple(self._sims[name] for name in names)
+            self._routes[kind] = (takers, sum(sim.awaited for sim in takers))
 
     def start(self) -> None:
         """Schedule the start of the children; they start when ``run`` does, each when the one before has started."""
@@ -197,23 +200,18 @@ class VirtualTree(TreeHost):
         kind = type(message)
         if kind in self._heard:
             self._heard[kind](message)
-        takers = self._routes.get(kind)
-        if takers is None:
+        route = self._routes.get(kind)
+        if route is None:
             self._unrouted(message)
             return
-        self._send(takers, sender, message, cause)
-
-    def _send(self, takers: Iterable[Sim], sender: str, message: Message, cause: int) -> None:
-        seq, send = self._seq, self._time.send
-        for sim in takers:
-            seq += 1
-            if sim.awaited:
-                self._pending += 1
-            send(sim, sim.last_key, Envelope(seq, sender, sim.name, cause, message))
-        self._seq = seq
+        takers, awaited = route
+        self._pending += awaited
+        self._seq = self._time.send(takers, sender, message, cause, self._seq)
 
     def tell(self, name: str, message: Message) -> None:
-        self._send((self._sims[name],), "host", message, 0)
+        sim = self._sims[name]
+        self._pending += sim.awaited
+        self._seq = self._time.send((sim,), "host", message, 0, self._seq)
 
     def requeue(self, cell: Cell, envelopes: list[Envelope]) -> None:
         cell.mailbox.put_back(envelopes)
