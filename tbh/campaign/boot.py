@@ -304,7 +304,8 @@ class Boot:
         tree.halt(reason, exit_code)
 
     def _drain(self, tree: Simulator, name: str, timeout_s: float) -> bool:
-        cell = next(cell for cell in tree.cells if cell.name == name)
+        cell = tree.cell(name)
+        assert cell is not None
         until_s = self.monotonic() + timeout_s
         while not cell.settled and self.monotonic() < until_s:
             self.sleep(LOOK_S)

@@ -42,7 +42,7 @@ class Floor:
         self._denied: dict[str, int] = {}
         self._listed: set[str] = set()
         self._matching = False
-        setup, seed = world.setup, world.seed
+        setup, seed, time = world.setup, world.seed, world.hub.time
         self.network = Network(
             random.Random(f"{seed}/network"),
             world.strikes,
@@ -64,7 +64,7 @@ class Floor:
             fee_in=setup.fee_in,
             volume_share=setup.volume_share,
             tells_cancels=setup.tells_cancels,
-            now_ns=lambda: world.now_ns,
+            now_ns=lambda: time.now_ns,
             keeps_reduce_only=setup.keeps_reduce_only,
         )
         self.venue.on_fill = self._filled

@@ -52,8 +52,8 @@ def last_boot(world: World) -> Boot | None:
 
 def actor_of(boot: Boot, name: str) -> Any:
     """The actor as it lives in the process's tree; None when it does not."""
-    cells = () if boot.tree is None else boot.tree.cells
-    return next((cell.actor for cell in cells if cell.name == name), None)
+    cell = None if boot.tree is None else boot.tree.cell(name)
+    return None if cell is None else cell.actor
 
 
 def book_of(boot: Boot) -> Position | None:

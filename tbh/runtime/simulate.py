@@ -19,9 +19,7 @@ A ``Hub`` may carry several trees, each a process of its own that lives, stands 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from heapq import heappop
 from typing import Any
 
@@ -53,11 +51,29 @@ class _Killed(BaseException):
     """The process whose code runs has just died; what it was doing ends here."""
 
 
-@dataclass(slots=True)
 class _Waiting:
-    owner: Process | None
-    caller: greenlet.greenlet
-    answered: bool = False
+    __slots__ = ("answered", "caller", "hub", "owner")
+
+    def __init__(self, hub: Hub, owner: Process | None, caller: greenlet.greenlet) -> None:
+        self.hub = hub
+        self.owner = owner
+        self.caller = caller
+        self.answered = False
+
+    def answer(self, value: Any, fault: BaseException | None) -> None:
+        if self.answered:
+            return
+        self.answered = True
+        hub = self.hub
+        if hub._running and hub.time.acting is None and hub._resuming is None:
+            self.resume(value, fault)  # nobody's code is interrupted: it goes on once this act is over
+        else:
+            hub.time.exactly(0, self.resume, value, fault)
+
+    def resume(self, value: Any, fault: BaseException | None) -> None:
+        owner = self.owner
+        if owner is None or not owner.out or not owner.misses(self.resume, value, fault):
+            self.hub._resuming = (self, (value, fault))
 
 
 class Hub:
@@ -146,7 +162,7 @@ class Hub:
         current = greenlet.getcurrent()
         assert self._hub is not None
         self._parked[current] = owner
-        begin(partial(self._answer, _Waiting(owner, current)))
+        begin(_Waiting(self, owner, current).answer)
         if self._resuming is not None:
             value, fault = self._resumed()
         else:
@@ -160,20 +176,6 @@ class Hub:
     def sleep(self, owner: Process | None, seconds: float) -> None:
         """Suspend the caller for so much virtual time."""
         self.wait(owner, lambda answer: self.time.after(int(seconds * NS), answer, None, None))
-
-    def _answer(self, waiting: _Waiting, value: Any, fault: BaseException | None) -> None:
-        if waiting.answered:
-            return
-        waiting.answered = True
-        if self._running and self.time.acting is None and self._resuming is None:
-            self._resume(waiting, value, fault)  # nobody's code is interrupted: it goes on once this act is over
-        else:
-            self.time.exactly(0, self._resume, waiting, value, fault)
-
-    def _resume(self, waiting: _Waiting, value: Any, fault: BaseException | None) -> None:
-        owner = waiting.owner
-        if owner is None or not owner.misses(self._resume, waiting, value, fault):
-            self._resuming = (waiting, (value, fault))
 
     def kill(self, process: Process) -> None:
         """End the process at this instant. Called by its own code (a fault at a delivery), it does not return."""

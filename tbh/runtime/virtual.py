@@ -251,6 +251,11 @@ class VirtualTree(TreeHost):
     def cells(self) -> tuple[Cell, ...]:
         return tuple(sim.cell for sim in self._sims.values())
 
+    def cell(self, name: str) -> Cell | None:
+        """The one of that name, if there is one."""
+        sim = self._sims.get(name)
+        return None if sim is None else sim.cell
+
     @property
     def digest(self) -> str:
         """Hash over every delivery so far."""
