@@ -7,7 +7,6 @@ is asked after and journaled as it ended: an escalation sends without a journal,
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import ClassVar, Final
 
@@ -29,7 +28,7 @@ from tbh.domain.findings import (
 )
 from tbh.domain.money import ZERO, plain
 from tbh.messages.account import AccountDoubted, Recovered, StrayEnded
-from tbh.messages.base import Message, Timer, message
+from tbh.messages.base import Message, Timer, message, replace
 from tbh.messages.orders import (
     CancelRefused,
     Fill,

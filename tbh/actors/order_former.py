@@ -11,7 +11,6 @@ every process waits so, for what reduces risk may have gone without its record.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -24,7 +23,7 @@ from tbh.domain import ids
 from tbh.domain import order as rules
 from tbh.domain.findings import CLOSERS
 from tbh.messages.account import AccountResynced, Position, ResyncAccount
-from tbh.messages.base import Timer, message
+from tbh.messages.base import Timer, message, replace
 from tbh.messages.orders import Order, OrderFound, OrderNotFound, OrderState, Purpose
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive

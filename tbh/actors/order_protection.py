@@ -7,7 +7,6 @@ first, and none is sent while an exit is under way.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -22,7 +21,7 @@ from tbh.domain.findings import CLOSERS, Act, act_on_stray
 from tbh.domain.money import floor_to_step, plain
 from tbh.domain.protection import Guard, better, guards
 from tbh.messages.account import Position
-from tbh.messages.base import Timer, message
+from tbh.messages.base import Timer, message, replace
 from tbh.messages.health import Severity
 from tbh.messages.orders import Order, OrderFound, OrderState, OrderStatus, OrderType, Purpose
 from tbh.runtime.actor import Context, receive

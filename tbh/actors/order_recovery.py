@@ -8,7 +8,6 @@ nothing new is begun.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from tbh.actors.account_reader import requester
@@ -29,7 +28,7 @@ from tbh.messages.account import (
     PositionChanged,
     ResyncAccount,
 )
-from tbh.messages.base import Message
+from tbh.messages.base import Message, replace
 from tbh.messages.orders import (
     Order,
     OrderChanged,

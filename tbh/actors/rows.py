@@ -34,6 +34,7 @@ Entry = tuple[str, Mapping[str, Any], str]
 _PRICES: Final = ("stop_loss", "take_profit", "basis_price")
 
 
+@lru_cache(maxsize=256)
 def utc_text(at: datetime) -> str:
     """``2026-01-01T00:00:00Z``; ``ValueError`` for a naive time."""
     if at.utcoffset() is None:
@@ -45,23 +46,20 @@ def utc_text(at: datetime) -> str:
 def order_row(changed: OrderChanged) -> Entry:
     """``bot_runtime_upsert_trade``: one row per transition, so that none is skipped as known."""
     state, order = changed.state, changed.state.order
-    payload = {
-        **_as_drafted(order),
-        "order_status": state.status.value,
-        "filled_qty": plain(state.filled_qty),
-        "avg_fill_price": _money(state.avg_price),
-        "changed_at": utc_text(state.seen_at),
-        "change": changed.event,
-        "reason": state.reason,
-        "version": state.version,
-    }
+    payload = {**_as_drafted(order), "order_status": state.status.value, "filled_qty": plain(state.filled_qty)}
+    if state.avg_price is not None:
+        payload["avg_fill_price"] = plain(state.avg_price)
+    payload |= {"changed_at": utc_text(state.seen_at), "change": changed.event}
+    if state.reason is not None:
+        payload["reason"] = state.reason
+    payload["version"] = state.version
     if changed.event == "adopted":  # what it was made for is not known here, and perhaps there
         for name in ("intent_id", "strategy", "layer", "attempt", "bar_open", "created_at", "order_type", "protection"):
-            del payload[name]
+            payload.pop(name, None)
     args = {
         "p_client_order_id": order.client_order_id,
         "p_exchange_order_id": state.exchange_order_id,
-        "p_payload": _known(payload),
+        "p_payload": payload,
     }
     return "bot_runtime_upsert_trade", args, f"order:{order.client_order_id}:{state.version}"
 
@@ -69,7 +67,7 @@ def order_row(changed: OrderChanged) -> Entry:
 @lru_cache(maxsize=64)
 def _as_drafted(order: Order) -> Mapping[str, Any]:
     """What each row of an order says alike: it has some five of them, one after the other."""
-    return {
+    payload = {
         "client_order_id": order.client_order_id,
         "intent_id": order.intent_id,
         "symbol": order.symbol,
@@ -87,6 +85,7 @@ def _as_drafted(order: Order) -> Mapping[str, Any]:
         "created_at": utc_text(order.created_at),
         "protection": None if order.protection is None else _protection(order.protection),
     }
+    return _known(payload)
 
 
 def fill_row(fill: Fill) -> Entry:

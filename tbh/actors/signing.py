@@ -7,14 +7,13 @@ been heard, for an operator may have said no in the meantime.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
 from tbh.actors.account_reader import AccountReader
 from tbh.actors.database_link import EXIT_OWNED
-from tbh.messages.base import Timer, message
+from tbh.messages.base import Timer, message, replace
 from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
 from tbh.messages.health import GateChanged
 from tbh.messages.orders import NOT_SENT, Order, Side

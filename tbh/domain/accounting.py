@@ -21,6 +21,7 @@ from decimal import Decimal, localcontext
 from tbh.domain.book import TradeIds, check_fill, holding_change, is_dust
 from tbh.domain.money import EXACT, ZERO, divide, round_to_step
 from tbh.messages.account import Adjustment, Trade
+from tbh.messages.base import message
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Purpose
 
@@ -30,7 +31,7 @@ ADOPTED = "adopted"
 _GRID = Decimal("1e-24")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class _Change:
     """What a fill or an adjustment does to the holding: signed base, quote, and why a round trip would end with it."""
 
@@ -109,13 +110,11 @@ class Account:
 
     def unrealised(self, mark: Decimal) -> Decimal:
         """What closing at ``mark`` would realise, before fees."""
-        with localcontext(EXACT):
-            return self.qty * mark - self._cost
+        return EXACT.subtract(EXACT.multiply(self.qty, mark), self._cost)
 
     def equity(self, mark: Decimal) -> Decimal:
         """Cash and holding at ``mark``, in quote."""
-        with localcontext(EXACT):
-            return self.cash + self.qty * mark
+        return EXACT.fma(self.qty, mark, self.cash)
 
     def mark(self, mark: Decimal, at: datetime) -> Decimal:
         """Value the account at a bar's close: the equity, by which peak, drawdown and day are kept."""

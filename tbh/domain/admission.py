@@ -8,17 +8,17 @@ for people.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from tbh.domain.money import EXACT, ONE, ZERO, is_on_step, plain
 from tbh.domain.venue import Resting, reducible, reference_price, signed
+from tbh.messages.base import message
 from tbh.messages.market import Market
 from tbh.messages.orders import Order, OrderType, Side
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Refusal:
     reason: str
     detail: str

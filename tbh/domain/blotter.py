@@ -26,7 +26,7 @@ class Blotter:
     def __init__(self, states: Iterable[OrderState] = ()) -> None:
         self._states: dict[str, OrderState] = {}
         self._attempts: dict[str, list[str]] = {}
-        self._open: dict[str, None] = {}
+        self._open: dict[str, OrderState] = {}
         self._done: dict[str, None] = {}
         self._fills: dict[str, dict[str, Fill]] = {}
         for state in states:
@@ -39,7 +39,7 @@ class Blotter:
             self._attempts.setdefault(state.order.intent_id, []).append(client_order_id)
         self._states[client_order_id] = state
         if not rules.is_terminal(state.status):
-            self._open[client_order_id] = None
+            self._open[client_order_id] = state
             self._done.pop(client_order_id, None)
             return
         self._open.pop(client_order_id, None)
@@ -58,7 +58,7 @@ class Blotter:
     @property
     def open(self) -> list[OrderState]:
         """The orders that may still fill, oldest first."""
-        return [self._states[one] for one in self._open]
+        return list(self._open.values())
 
     def recent(self, count: int) -> list[OrderState]:
         """The newest ``count`` orders that are done, oldest first."""

@@ -19,7 +19,7 @@ from tbh.domain.order import BrokenInvariant
 from tbh.messages.account import Adjustment, Position
 from tbh.messages.base import replace
 from tbh.messages.market import Market
-from tbh.messages.orders import Fill, Order, Purpose
+from tbh.messages.orders import Fill, Order, Purpose, Side
 
 TRADE_IDS_MAX: Final = 100_000
 
@@ -47,8 +47,8 @@ class TradeIds:
 
 def holding_change(fill: Fill, base: str) -> Decimal:
     """By how much the fill changed the base holding, signed: the quantity less a fee that was taken in base."""
-    with localcontext(EXACT):
-        return fill.side.sign * fill.qty - (fill.fee if fill.fee_asset == base else ZERO)
+    change = fill.qty if fill.side is Side.BUY else fill.qty.copy_negate()
+    return EXACT.subtract(change, fill.fee) if fill.fee_asset == base else change
 
 
 def check_fill(fill: Fill, symbol: str, base: str) -> None:
@@ -79,6 +79,7 @@ class Book:
         self._trade_ids = TradeIds()
         self._adjusted: set[str] = set()
         self._last_closed: tuple[str, int] | None = None
+        self._sized: tuple[Position, Market, bool] | None = None
 
     @property
     def qty(self) -> Decimal:
@@ -156,9 +157,14 @@ class Book:
         Such a residue is the end of a position, not one to be closed again and again. It is valued at ``mark``, or at
         its entry price.
         """
-        return self.position is not None and is_dust(
-            self.position.qty, market, self.position.entry_price if mark is None else mark
-        )
+        position = self.position
+        if position is None:
+            return False
+        if mark is not None:
+            return is_dust(position.qty, market, mark)
+        if self._sized is None or self._sized[0] is not position or self._sized[1] is not market:
+            self._sized = position, market, is_dust(position.qty, market, position.entry_price)
+        return self._sized[2]
 
     def _move(self, qty: Decimal, price: Decimal, opened: Position, *, layers: int = 1, anew: bool = False) -> None:
         """Take the holding to ``qty`` by a change at ``price``; ``opened`` is the position if that begins one, which it

@@ -23,7 +23,6 @@ over bar, strategy and layer.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b, sha256
@@ -31,6 +30,7 @@ from typing import Final
 from urllib.parse import quote
 
 from tbh.messages.account import Origin
+from tbh.messages.base import message
 from tbh.messages.orders import Purpose
 
 LAYER_MAX: Final = 15
@@ -59,7 +59,7 @@ _PURPOSES: Final = {code: purpose for purpose, code in _CODES.items()}
 _OF_A_BAR: Final = frozenset({Purpose.ENTRY, Purpose.PYRAMID, Purpose.EXIT})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class IdParts:
     """What a client order id of ours says. ``strategy_code`` is ``strategy_code(name)`` of its strategy.
 
@@ -117,6 +117,7 @@ def flatten_order_id(bot_id: str, request_id: str, attempt: int, *, purpose: Pur
     return _compose(bot_id, int(digest[:8], 16), digest[8:10], purpose, int(digest[10], 16), attempt)
 
 
+@lru_cache(maxsize=1024)
 def parse(client_order_id: str, bot_id: str) -> IdParts | None:
     """What the id says, or None when it is not one of this bot's."""
     text = client_order_id

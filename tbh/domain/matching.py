@@ -28,7 +28,6 @@ also of market orders. Everything is exact: no product or sum is ever rounded, o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -36,7 +35,7 @@ from typing import Literal
 from tbh.domain.admission import Refusal, check_form, check_funds, check_limits, check_position
 from tbh.domain.money import EXACT, floor_to_step, plain
 from tbh.domain.venue import Account, Resting, Standing, VenueState, crosses, reducible, standing, triggers
-from tbh.messages.base import replace
+from tbh.messages.base import message, replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, OrderType, Side
 
@@ -47,7 +46,7 @@ OPEN_ORDERS_MAX = 200
 """Resting orders per account and symbol; Binance's MAX_NUM_ORDERS filter has this value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Accepted:
     exchange_order_id: str
 

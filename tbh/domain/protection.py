@@ -6,16 +6,16 @@ signal. A trailing stop follows the best price since the entry once the gain rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 from tbh.domain.money import EXACT, ONE, floor_to_step, round_to_step
 from tbh.messages.account import Position
+from tbh.messages.base import message
 from tbh.messages.market import Market
 from tbh.messages.orders import Purpose, Side
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Guard:
     """One protective order that should stand: ``price`` triggers a stop and limits a target (quote, on its step)."""
 

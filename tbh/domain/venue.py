@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from tbh.domain.money import EXACT, ZERO, dec, divide, floor_to_step
-from tbh.messages.base import replace
+from tbh.messages.base import message, replace
 from tbh.messages.market import Market
 from tbh.messages.orders import Order, OrderStatus, OrderType, Side
 
 _TAG = re.compile(r"[A-Za-z0-9._-]{0,40}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Resting:
     """An order on the book. ``marketable`` ones execute at the next price that is seen, as takers.
 
@@ -54,7 +54,7 @@ class Resting:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Standing:
     """Where an order stands after a call touched it: its row. ``reason`` says why it was canceled."""
 
@@ -66,7 +66,7 @@ class Standing:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Account:
     """``cash`` in quote moves by qty * price and by fees; ``qty`` is the signed position in base.
 
@@ -123,7 +123,7 @@ class Account:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class VenueState:
     """All that the exchange knows of the account and of the bar it is in, at one instant.
 
@@ -232,7 +232,7 @@ def _entry_price(before: Account, position: Decimal, price: Decimal) -> Decimal 
 
 
 def _row(value: Account | Resting) -> dict[str, Any]:
-    return {name: _text(getattr(value, name)) for name in value.__slots__}
+    return {field.name: _text(getattr(value, field.name)) for field in fields(value)}
 
 
 def _account(row: Mapping[str, Any]) -> Account:

@@ -19,9 +19,8 @@ class Side(StrEnum):
     BUY = "buy"
     SELL = "sell"
 
-    @property
-    def sign(self) -> int:
-        return 1 if self is Side.BUY else -1
+    def __init__(self, value: str) -> None:
+        self.sign: Final = 1 if value == "buy" else -1
 
     @property
     def opposite(self) -> Side:
@@ -108,6 +107,9 @@ class Order(Value):
     created_at: datetime
     expires_at: datetime | None = None
     protection: Protection | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.client_order_id)  # rather than of all its fields: two orders under one id are rare
 
 
 @message
