@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from tbh.messages import controls
 from tbh.messages.account import Balance, Position
+from tbh.messages.base import message
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderState, OrderStatus
 from tbh.messages.strategy import Decision
@@ -78,7 +79,7 @@ AccountEvent = Fill | OrderCanceled | OrderExpired
 """What happens to an account without being asked: each carries the account's own rising ``seq``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class OrderReport:
     """An order as the exchange tells it. ``qty`` is what was ordered, in base; None: it does not say."""
 
@@ -90,7 +91,7 @@ class OrderReport:
     qty: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class PositionReport:
     """The exchange's own position: ``qty`` signed, zero when flat."""
 
@@ -134,7 +135,7 @@ class Exchange(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class FeedStep:
     """One thing that the market did. ``candle`` is set when the bar closed (phase CLOSE)."""
 
@@ -159,7 +160,7 @@ class Feed(Protocol):
         on the book that could react between them); ``None`` once a recorded market is over."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class OutboxEntry:
     """One thing that the database shall know: the RPC's name and arguments (JSON types, money as text).
 
@@ -172,7 +173,7 @@ class OutboxEntry:
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class DeadLetter:
     actor: str
     seq: int
@@ -212,7 +213,7 @@ class Batch:
         return any(rows) or any(rest) or self.relayed_up_to is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class StoreCounts:
     """``recorded`` = outbox entries ever written, of which ``relayed`` are in the database, ``refused`` set aside."""
 
@@ -267,7 +268,7 @@ class Store(StoreReader, Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class SyncResult:
     """``last_seq`` is the highest sequence that the database has from this store; ``refused`` pairs (seq, reason)."""
 
@@ -275,7 +276,7 @@ class SyncResult:
     refused: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Lease:
     """``token_expires_in_s`` is what is left of the runtime token's life, where the database told it."""
 

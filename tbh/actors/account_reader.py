@@ -42,6 +42,8 @@ class _ResyncDue(Timer):
 
 def requester(ctx: Context, about: str = "") -> str:
     """Who asks for the account. The answer to a former incarnation says nothing of what that one has lost since."""
+    if not about and not ctx.incarnation:
+        return ctx.name
     parts = (ctx.name, about, str(ctx.incarnation) if ctx.incarnation else "")
     return ":".join(part for part in parts if part)
 

@@ -19,7 +19,7 @@ from tbh.domain.blotter import Blotter
 from tbh.domain.book import Book
 from tbh.domain.findings import CLOSERS, Act, act_on_stray
 from tbh.domain.money import floor_to_step, plain
-from tbh.domain.protection import Guard, better, guards
+from tbh.domain.protection import Guard, Guards, better
 from tbh.messages.account import Position
 from tbh.messages.base import Timer, message, replace
 from tbh.messages.health import Severity
@@ -51,6 +51,7 @@ class PositionGuard(OrderEvidence):
     def __init__(self, ctx: Context, *, terms: Terms, orders: Blotter) -> None:
         super().__init__(ctx, terms=terms, orders=orders)
         self._book = Book(terms.market.symbol, market=terms.market, bot_id=terms.bot_id)
+        self._guards = Guards(terms.market)
         self._best: Decimal | None = None
         self._revisions: dict[tuple[Purpose, str], int] = {}
         self._ours: set[tuple[Purpose, str]] = set()
@@ -92,6 +93,8 @@ class PositionGuard(OrderEvidence):
         if position is None:
             self._call_off_left_standing()
         wanted = self._wanted(position)
+        if not wanted and not self._orders.open:
+            return
         for purpose in (Purpose.STOP, Purpose.TARGET):
             standing = [state for state in self._standing() if state.order.purpose is purpose]
             guard = wanted.get(purpose)
@@ -105,7 +108,7 @@ class PositionGuard(OrderEvidence):
     def _wanted(self, position: Position | None) -> dict[Purpose, Guard]:
         if position is None or ids.parse(position.position_id, self._bot_id) is None:
             return {}  # not opened by an order of this bot: nobody said how to guard it
-        wanted = guards(position, self._market, best_price=self._best, reached=self._tightest.get(position.position_id))
+        wanted = self._guards.of(position, best_price=self._best, reached=self._tightest.get(position.position_id))
         if not self._market.enforces_reduce_only:
             if self._exit_under_way():
                 return {}

@@ -94,7 +94,7 @@ class RelayActor(Actor):
             return
         try:
             entries = self._store.outbox(self._relayed_up_to, limit=self._entries_max, max_bytes=BATCH_BYTES_MAX)
-            recorded = self._store.counts().recorded
+            recorded = self._store.counts().recorded if entries else 0
         except Unavailable as failure:
             self.ctx.log.warning("outbox_unreadable", reason=str(failure))
             self._back_off()

@@ -165,15 +165,13 @@ def adopted_fill(fill: Fill, *, bot_id: str) -> Finding:
 
 def about_position(position: Position | None, *, dust: bool) -> list[Finding]:
     """What the book says of itself, before it has been compared; of which ``RESPONSES`` says what follows."""
-    if position is None:
+    if position is None or (position.strategy and not dust):
         return []
     detail = f"{plain(position.qty)} at {plain(position.entry_price)}"
     if dust:
         return [Finding(kind=Kind.DUST, subject=position.position_id, detail=detail)]
-    if not position.strategy:
-        kind = Kind.ADOPTED if position.position_id.startswith(_BY_OPERATOR) else Kind.STRANGER
-        return [Finding(kind=kind, subject=position.position_id, detail=detail)]
-    return []
+    kind = Kind.ADOPTED if position.position_id.startswith(_BY_OPERATOR) else Kind.STRANGER
+    return [Finding(kind=kind, subject=position.position_id, detail=detail)]
 
 
 def about_sync(status: SyncStatus, book_qty: Decimal, exchange_qty: Decimal | None, symbol: str) -> Finding | None:

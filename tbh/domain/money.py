@@ -43,9 +43,9 @@ def dec(text: str | int) -> Decimal:
     Raises ``ValueError`` for a float (it has already lost the digits that the text had), for text that is no
     number, for NaN and infinities, and for anything beyond ``TEXT_LENGTH_MAX`` or ``MAGNITUDE_MAX``.
     """
-    if isinstance(text, bool) or not isinstance(text, str | int):
-        raise ValueError(f"an amount is built from text or int, not from {type(text).__name__}: {text!r}")
-    if isinstance(text, int):
+    if not isinstance(text, str):
+        if isinstance(text, bool) or not isinstance(text, int):
+            raise ValueError(f"an amount is built from text or int, not from {type(text).__name__}: {text!r}")
         if abs(text) > 10**MAGNITUDE_MAX:
             raise ValueError(f"an amount is at most 1e{MAGNITUDE_MAX} in size")
         return Decimal(text)

@@ -7,6 +7,7 @@ signal. A trailing stop follows the best price since the entry once the gain rea
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
+from operator import is_
 
 from tbh.domain.money import EXACT, ONE, floor_to_step, round_to_step
 from tbh.messages.account import Position
@@ -61,6 +62,23 @@ def guards(
         for purpose, price in on_step.items()
         if price > 0 and qty  # a price below half a step is none that an exchange takes
     }
+
+
+class Guards:
+    """``guards`` on one market, worked out anew only when one of the values that they rest on is another."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._given: tuple[Position, Decimal | None, Decimal | None] | None = None
+        self._guards: dict[Purpose, Guard] = {}
+
+    def of(self, position: Position, *, best_price: Decimal | None, reached: Decimal | None) -> dict[Purpose, Guard]:
+        """The caller's own copy."""
+        given = (position, best_price, reached)
+        if self._given is None or not all(map(is_, given, self._given)):
+            self._guards = guards(position, self._market, best_price=best_price, reached=reached)
+            self._given = given
+        return dict(self._guards)
 
 
 def better(best: Decimal | None, candidate: Decimal, qty: Decimal) -> Decimal:

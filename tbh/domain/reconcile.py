@@ -11,14 +11,14 @@ A disagreement is reported, never repaired: making the book follow the exchange 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from tbh.domain.money import EXACT, ZERO
 from tbh.messages.account import AccountSnapshot, SyncStatus
+from tbh.messages.base import message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class SyncVerdict:
     """``status`` is what is believed after this snapshot, UNKNOWN until one counted.
 

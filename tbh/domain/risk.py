@@ -18,6 +18,7 @@ from tbh.domain.money import EXACT, ONE, ZERO, divide, floor_to_step, plain
 from tbh.domain.order import is_terminal, remaining
 from tbh.domain.sizing import GROWS_WITH_EQUITY, SizeRefusal, quantity
 from tbh.messages.account import Position
+from tbh.messages.base import message
 from tbh.messages.market import Market
 from tbh.messages.orders import OrderState, Purpose, Side
 from tbh.messages.strategy import Proposal, Sizing
@@ -77,7 +78,7 @@ class RiskLimits:
         return int(scaled.to_integral_value(ROUND_DOWN))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Standing:
     """How the account stands when a proposal comes.
 
@@ -97,14 +98,14 @@ class Standing:
     layers_filled: Collection[int] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Approval:
     """Go ahead with ``qty`` base, on the market's step."""
 
     qty: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Refusal:
     """``rule`` is a gate reason or the name of the limit, ``detail`` a line for people."""
 
@@ -126,9 +127,10 @@ def limit_reasons(
         reasons += ["daily_loss"] if loss >= allowed else []
     if limits.max_drawdown is not None and drawdown >= limits.max_drawdown:
         reasons.append("drawdown")
-    in_force = limits.in_force()
-    if limits.defence_mode and not (in_force.total_allocation and in_force.max_open_positions):
-        reasons.append("defence_mode")
+    if limits.defence_mode:
+        in_force = limits.in_force()
+        if not (in_force.total_allocation and in_force.max_open_positions):
+            reasons.append("defence_mode")
     return tuple(reasons)
 
 

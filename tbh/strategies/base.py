@@ -8,13 +8,13 @@ knows no clock, no account and no order: sizes become quantities, and wishes ord
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tbh.messages.account import Position
+from tbh.messages.base import message
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side
 from tbh.messages.strategy import Sizing
@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Wish:
     """One thing a strategy wants on the close of a bar. ``purpose`` is ENTRY, PYRAMID or EXIT.
 
@@ -39,7 +39,7 @@ class Wish:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class View:
     """All that a decision may look at. ``columns`` are read-only, one value per bar, the last one this bar's.
 
