@@ -38,7 +38,7 @@ class Blotter:
         if client_order_id not in self._states:
             self._attempts.setdefault(state.order.intent_id, []).append(client_order_id)
         self._states[client_order_id] = state
-        if not rules.is_terminal(state.status):
+        if state.status not in rules.TERMINAL:
             self._open[client_order_id] = state
             self._done.pop(client_order_id, None)
             return

@@ -31,7 +31,6 @@ from enum import StrEnum
 from typing import Final
 
 from tbh.domain.money import EXACT, ZERO, divide
-from tbh.messages.base import replace
 from tbh.messages.orders import Fill, Order, OrderFound, OrderState, OrderStatus
 
 
@@ -318,8 +317,8 @@ def _move(
     filled_qty = state.filled_qty if filled_qty is None else filled_qty
     if (status, exchange_order_id, filled_qty) == (state.status, state.exchange_order_id, state.filled_qty):
         return None
-    return replace(
-        state,
+    return OrderState(
+        order=state.order,
         status=status,
         version=state.version + 1,
         exchange_order_id=exchange_order_id,
