@@ -6,7 +6,8 @@
 What an outbox entry may call, by ``fn``, and its ``args`` (``p_bot_id`` may be added and must then be this bot's):
 
 - ``bot_runtime_upsert_trade``: ``p_client_order_id``, ``p_exchange_order_id`` (may be null), ``p_payload`` with
-  ``order_status``, ``symbol``, ``filled_qty`` and what else is known. Neither status nor filled quantity goes back.
+  ``order_status``, ``symbol``, ``filled_qty`` and what else is known. Neither status nor filled quantity goes back; of
+  two sizes (``qty``) of one order the greater stands.
 - ``bot_runtime_record_fill``: ``p_payload`` with ``trade_id client_order_id symbol qty price`` and what else is known.
 - ``bot_runtime_record_adjustment``: ``p_payload`` with ``adjustment_id symbol qty price`` and what else is known.
 - ``bot_runtime_upsert_position``: ``p_payload`` with ``symbol strategy status(open|closed) qty entry_price

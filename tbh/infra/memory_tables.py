@@ -168,6 +168,8 @@ def _upsert_trade(tables: MemoryTables, args: Row) -> None:
         row |= {key: payload[key] for key in ("filled_qty", "avg_fill_price") if key in payload}
     if _RANK[status] > _RANK[standing["order_status"]]:
         row["order_status"] = status
+    if "qty" in payload and "qty" in standing:  # who only saw it fill does not know how large it is
+        row["qty"] = max(standing["qty"], payload["qty"], key=Decimal)
     tables.trades[name] = row | {"client_order_id": name, "exchange_order_id": exchange_id or known_id}
 
 

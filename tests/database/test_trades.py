@@ -94,6 +94,13 @@ def test_a_late_row_fills_in_what_is_not_known(bot: Bot) -> None:
     assert (row["strategy"], row["event"], row["stop_price"], row["order_status"]) == ("ema", "stop", "90", "filled")
 
 
+def test_of_two_sizes_of_an_order_the_greater_stands(bot: Bot) -> None:
+    """One process decided it; another saw it fill, and counts it as what it had filled by then."""
+    bot.trade("c1", "x1", symbol="S", order_status="partially_filled", filled_qty="0.5", qty="10", version=5)
+    assert bot.trade("c1", "x1", order_status="filled", filled_qty="2", qty="2", version=1001)["qty"] == "10"
+    assert bot.trade("c1", "x1", order_status="accepted", qty="11", version=3)["qty"] == "11"
+
+
 def test_the_exchanges_payload_of_the_furthest_row_is_kept(bot: Bot) -> None:
     bot.trade("c1", symbol="S", order_status="filled", filled_qty="1", exchange_payload={"s": "FILLED"})
     row = bot.trade("c1", order_status="accepted", exchange_payload={"s": "NEW"})

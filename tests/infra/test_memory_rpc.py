@@ -130,6 +130,13 @@ class TestRows:
         row = rpc.tables.trades["c1"]
         assert (row["order_status"], row["filled_qty"], row["avg_fill_price"]) == ("canceled", "0.7", "101")
 
+    @pytest.mark.parametrize("late", ["filled", "accepted"])
+    def test_of_two_sizes_of_an_order_the_greater_stands(self, rpc: MemoryRpc, late: str) -> None:
+        sync(rpc, trade(1, "accepted", qty="9"), trade(2, "filled", "0.5", qty="10"), trade(3, "filled", "2", qty="2"))
+        assert rpc.tables.trades["c1"]["qty"] == "10"
+        sync(rpc, trade(4, late, qty="11"))
+        assert (rpc.tables.trades["c1"]["qty"], rpc.tables.trades["c1"]["filled_qty"]) == ("11", "2")
+
     @given(
         st.lists(st.tuples(st.sampled_from(list(OrderStatus)), st.integers(0, 5)), min_size=1, max_size=8), st.randoms()
     )
