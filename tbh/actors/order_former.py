@@ -6,6 +6,9 @@ a position that this process has not opened waits, with the entries of bars that
 nothing of its predecessor can arrive any more, the exchange's open orders have been read again after that, and the very
 id has been denied. Where reduce-only is not enforced a second order would sell coins that are not the position's: there
 every process waits so, for what reduces risk may have gone without its record.
+
+Nor need the other life be over: a process that was stopped for long wakes beside its successor. An entry that trades
+before it was sent here was sent by another, which then guards the position under the very ids that are next here.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Final
 from tbh.actors.account_reader import requester
 from tbh.actors.order_closing import closing_side
 from tbh.actors.order_path import Terms
+from tbh.actors.order_protection import guarded
 from tbh.actors.order_requests import OperatorRequests
 from tbh.actors.order_retries import REPEAT_S
 from tbh.domain import ids
@@ -24,7 +28,7 @@ from tbh.domain import order as rules
 from tbh.domain.findings import CLOSERS
 from tbh.messages.account import AccountResynced, Position, ResyncAccount
 from tbh.messages.base import Timer, message, replace
-from tbh.messages.orders import Order, OrderFound, OrderNotFound, OrderState, Purpose
+from tbh.messages.orders import Order, OrderFound, OrderNotFound, OrderState, OrderStatus, Purpose
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
 
@@ -32,6 +36,7 @@ _LOOK: Final = "look"
 _FLAT: Final = "flat"
 _PARTS: Final = 16
 _NUMBERS: Final = ids.REVISIONS_PER_SECOND // 2 // _PARTS
+_UNSENT: Final = (OrderStatus.DRAFTED, OrderStatus.RECORDED)
 
 
 @message
@@ -47,6 +52,7 @@ class FormerLives(OperatorRequests):
         self._unproven_until = ctx.now()
         self._proven: set[str] = set()
         self._entered: set[str] = set()
+        self._entered_elsewhere: set[str] = set()
         self._numbered: Counter[Purpose] = Counter()
         self._looked = not terms.arrival_window_s
         self._flat = False
@@ -111,6 +117,33 @@ class FormerLives(OperatorRequests):
         proven = order.client_order_id in self._proven
         if not proven and not self.ctx.asking(f"query:{order.client_order_id}"):
             self._query(order)
+
+    # What another life sends meanwhile
+
+    def _move(self, state: OrderState | None, event: str) -> bool:
+        if state is not None and state.order.purpose.increases_risk:
+            client_order_id = state.order.client_order_id
+            arrived = bool(state.filled_qty) or state.exchange_order_id is not None
+            if arrived and self._is_unsent(client_order_id):
+                self._entered.discard(client_order_id)
+                self._entered_elsewhere.add(client_order_id)
+        return super()._move(state, event)
+
+    def _is_unsent(self, client_order_id: str) -> bool:
+        """Whether the order is known here, and waits here to be sent."""
+        known = self._orders.get(client_order_id)
+        return known is not None and known.status in _UNSENT and client_order_id not in self._placed
+
+    def _cancel(self, state: OrderState, reason: str) -> None:
+        """A guard of a position that another life has opened may stand although it was not sent from here."""
+        order = state.order
+        elsewhere = order.purpose.is_protection and guarded(order) in self._entered_elsewhere
+        if not elsewhere or not self._is_unsent(order.client_order_id):
+            super()._cancel(state, reason)
+            return
+        self._placed.add(order.client_order_id)
+        super()._cancel(state, reason)
+        self._silent(order.client_order_id, f"another process may have sent it; {reason}")
 
     # Nothing is left
 

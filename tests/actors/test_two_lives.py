@@ -21,9 +21,11 @@ from tbh.messages.orders import (
     OrderSubmitted,
     PlaceOrder,
     Purpose,
+    QueryOrder,
     Side,
 )
 from tbh.runtime.probe import Probe
+from tests.actors.conftest import SPOT
 from tests.actors.entry_at_gateway import ENTRY, FILL
 from tests.actors.test_gateway import Scripted, report
 
@@ -110,6 +112,55 @@ def test_a_stop_that_the_exchange_has_for_less_than_the_position_is_made_anew(de
     stop = desk.order(Purpose.STOP)
     desk.probe.tell(found(stop, LESS))
     assert stop.client_order_id in [one.client_order_id for one in desk.take(CancelOrder)]
+
+
+@pytest.mark.parametrize("told", ["traded", "found"])
+def test_a_guard_of_what_another_process_has_entered_is_cancelled_at_the_exchange_though_it_was_not_sent_here(
+    new_desk: Any, told: str
+) -> None:
+    """The other guards the position under the same ids: a stop withdrawn as a draft may stand there as the other's."""
+    desk = new_desk(SPOT)
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    entry = desk.order(Purpose.ENTRY)
+    if told == "found":
+        desk.probe.tell(found(entry, entry.qty))
+    desk.fill(entry, LESS)
+    stop = desk.order(Purpose.STOP)
+    desk.probe.take()
+    desk.fill(entry, REST)
+    assert desk.state(stop.client_order_id).status is OrderStatus.UNKNOWN
+    assert [one.client_order_id for one in desk.take(CancelOrder)] == [stop.client_order_id]
+    assert desk.order(Purpose.STOP) == stop  # no other beside it, for the coins may be locked
+    desk.deny(stop)
+    assert desk.state(stop.client_order_id).status is OrderStatus.ABSENT
+    assert desk.order(Purpose.STOP).qty == entry.qty
+
+
+def test_a_guard_of_what_was_entered_here_is_withdrawn_before_it_is_sent(new_desk: Any) -> None:
+    desk = new_desk(SPOT)
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    entry = desk.order(Purpose.ENTRY)
+    desk.record(entry)
+    desk.fill(entry, LESS)
+    stop = desk.order(Purpose.STOP)
+    desk.fill(entry, REST)
+    assert desk.state(stop.client_order_id).status is OrderStatus.CANCELED
+    assert desk.take(CancelOrder) == []
+    assert desk.order(Purpose.STOP).qty == entry.qty
+
+
+def test_a_position_is_not_taken_for_opened_here_when_its_entry_traded_before_it_was_sent(new_desk: Any) -> None:
+    """Its stop waits like one of a former life's position, until that one has been denied."""
+    desk = new_desk(SPOT, arrival_window_s=6.0)
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    entry = desk.order(Purpose.ENTRY)
+    desk.fill(entry)
+    stop = desk.order(Purpose.STOP)
+    desk.probe.take()
+    desk.record(stop)
+    sent = desk.probe.take()
+    assert [one for one in sent if isinstance(one, PlaceOrder)] == []
+    assert stop.client_order_id in [one.client_order_id for one in sent if isinstance(one, QueryOrder)]
 
 
 def placed(answered_qty: Decimal | None, *fills: Fill) -> list[Any]:
