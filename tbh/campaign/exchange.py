@@ -142,7 +142,7 @@ class VenueClient:
             effect = steps.Effect.REFUSED
         else:
             effect = steps.Effect.REPEATED if known else steps.Effect.ACCEPTED
-        world.floor.order_arrives(self._boot, order, effect)
+        world.floor.order_arrives(self._boot, order, effect, None if refusal is None else refusal.reason)
         if report is None:
             raise refusal or Rejected("refused")
         world.floor.match_soon()

@@ -104,8 +104,8 @@ class Floor:
         """Whether it is an order of the bot."""
         return ids.parse(client_order_id, BOT_ID) is not None
 
-    def order_arrives(self, boot: Boot, order: Order, effect: steps.Effect) -> None:
-        """A request to place an order has reached the exchange."""
+    def order_arrives(self, boot: Boot, order: Order, effect: steps.Effect, refusal: str | None) -> None:
+        """A request to place an order has reached the exchange; ``refusal`` is why it refused, if it did."""
         if effect is steps.Effect.ACCEPTED:
             self.orders += 1
             if self._world.strikes(FaultKind.NOT_FOUND_YET):
@@ -118,7 +118,9 @@ class Floor:
         # The next process on its machine takes its lease over by name, and knows of this order.
         leased = leased or self._world.now_ns < self._world.inherited.get(boot.boot_id, 0)
         self._world.tell(
-            steps.OrderArrived(boot=boot.boot_id, order=order, effect=effect, leased=leased, late_s=late_s)
+            steps.OrderArrived(
+                boot=boot.boot_id, order=order, effect=effect, leased=leased, late_s=late_s, refusal=refusal
+            )
         )
 
     def _lag(self, lag_s: float, *, all_of_it: bool) -> None:

@@ -222,11 +222,28 @@ def book_and_exchange_are_compared(_: History, step: AtRest) -> str | None:
 
 
 @invariant
-def requests_are_carried_out(_: History, step: AtRest) -> str | None:
-    """What the operator has asked for is done in the end, and acknowledged."""
-    if step.bot is None or step.database.flatten_version is None:
+def requests_are_carried_out(past: History, step: AtRest) -> str | None:
+    """What the operator has asked for is done in the end, and acknowledged.
+
+    A position that has lost in price since its entry may be worth less than an order may be for: it can't be closed
+    until the price comes back. Such a request stays open, once people have been told why.
+    """
+    version = step.database.flatten_version
+    if step.bot is None or version is None or _worth_too_little(past, step, step.bot, f"flatten:{version}"):
         return None
-    return f"flatten {step.database.flatten_version} was never acknowledged"
+    return f"flatten {version} was never acknowledged"
+
+
+def _worth_too_little(past: History, step: AtRest, bot: BotRest, request_id: str) -> bool:
+    """Whether the exchange has refused the request's newest order, for all that it may be for, as worth too little, and
+    people know."""
+    sent = [one.order for one in bot.orders if one.order.intent_id.split("|")[-1] == request_id]
+    if not sent:
+        return False
+    newest = max(sent, key=lambda order: (order.created_at, order.attempt))
+    whole = floor_to_step(abs(step.venue.qty), past.terms.market.amount_step)
+    told = f"attempts:{newest.intent_id}:{newest.attempt}" in past.sent
+    return told and newest.qty == whole and past.refused.get(newest.client_order_id) == "notional_below_min"
 
 
 @invariant

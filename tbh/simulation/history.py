@@ -49,9 +49,10 @@ class History:
     """Folded from the steps, each as ``FOLDS`` has it for its kind. Quantities are signed base, cash is quote.
 
     ``orders`` holds every order of ours that took effect, ``live`` those of them on the book, ``attempts`` the same by
-    intent, ``unrecorded`` what was sent and is on no disk yet. ``lied_about`` are the orders that the exchange told the
-    opposite of, ``lied_qty`` the sum of their quantities until the account is flat again. ``disturbed_ns`` is when a
-    trade of somebody else's, a lie or what became of an order lied about last changed what the bot can know.
+    intent, ``refused`` why the exchange refused the others, ``unrecorded`` what was sent and is on no disk yet.
+    ``lied_about`` are the orders that the exchange told the opposite of, ``lied_qty`` the sum of their quantities until
+    the account is flat again. ``disturbed_ns`` is when a trade of somebody else's, a lie or what became of an order
+    lied about last changed what the bot can know.
     ``own_qty`` and ``own_cash`` are what our fills made of the account, ``foreign_qty`` and ``foreign_cash`` what
     others did; ``settled_qty`` is the ``foreign_qty`` of the last instant at which account and owner's book were flat.
     ``ousted`` are the processes and ids of what was signed while another process had the bot. ``closed_ns`` is since
@@ -68,6 +69,7 @@ class History:
         self.healed = False
         self.orders: dict[str, VenueOrder] = {}
         self.live: dict[str, VenueOrder] = {}
+        self.refused: dict[str, str] = {}
         self.attempts: dict[str, list[VenueOrder]] = {}
         self.signed: dict[str, list[tuple[str, str | None]]] = {}
         self.unrecorded: set[str] = set()
@@ -147,6 +149,8 @@ class History:
 
     def _arrived(self, step: steps.OrderArrived) -> None:
         order = step.order
+        if step.refusal is not None:
+            self.refused[order.client_order_id] = step.refusal
         if step.effect is not steps.Effect.ACCEPTED:
             return
         placed = VenueOrder(order=order, boot=step.boot, arrived_ns=self.now_ns)

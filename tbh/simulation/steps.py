@@ -68,7 +68,7 @@ class OrderArrived:
     ``leased``: at this instant the lease row named this boot, and less than the lease's length of true time had passed
     since its last renewal took effect (steps of the database's clock don't count). ``late_s`` is how long after
     ``expires_at`` plus the arrival window it came (negative: in time; None: no expiry, or the process's clock had been
-    stepped).
+    stepped). ``refusal`` is the exchange's word, where it refused.
     """
 
     boot: str
@@ -76,6 +76,7 @@ class OrderArrived:
     effect: Effect
     leased: bool
     late_s: float | None = None
+    refusal: str | None = None
 
 
 @frozen

@@ -110,6 +110,28 @@ def mismatch_believed(story: Story, rest: steps.AtRest) -> steps.AtRest:
     return rest
 
 
+def refused_flatten(
+    story: Story, rest: steps.AtRest, *, refusal: str = "notional_below_min", qty: str = "1", told: bool = True
+) -> steps.AtRest:
+    """The exchange takes no order for what is held, for the price has fallen; the last attempt is a minute old."""
+    asked = {"intent_id": "flatten|0|flatten:3", "qty": Decimal(qty)}
+    attempts = [order(f"f{number}", Purpose.FLATTEN, **asked) for number in (4, 5)]
+    for one in attempts:
+        story.signs(one).arrives(one, effect=steps.Effect.REFUSED, refusal=refusal)
+    notice = {"boot": BOOT, "kind": "order", "key": "attempts:flatten|0|flatten:3:5"}
+    if told:
+        story.tell(steps.NoticeDue(**notice), steps.NoticeSent(**notice))
+    rejected = [state(one, OrderStatus.REJECTED) for one in attempts]
+    return database(bot(rest, orders=(*last(rest).orders, *rejected)), flatten_version=3)
+
+
+def given_up_flatten(story: Story, rest: steps.AtRest) -> steps.AtRest:
+    """One more attempt was made, and not refused by the exchange."""
+    rest = refused_flatten(story, rest)
+    unsent = order("f6", Purpose.FLATTEN, intent_id="flatten|0|flatten:3")
+    return bot(rest, orders=(*last(rest).orders, state(unsent, OrderStatus.REJECTED)))
+
+
 BREAKS: list[tuple[str, Alter]] = [
     ("it_converges", lambda s, r: bot(r, unsettled="the outbox has 3 entries")),
     ("nothing_stays_unknown", lambda s, r: bot(r, orders=(replace(last(r).orders[0], status=OrderStatus.UNKNOWN),))),
@@ -139,6 +161,11 @@ BREAKS: list[tuple[str, Alter]] = [
     ("no_guard_outlives_its_position", flat_with_stop),
     ("book_and_exchange_are_compared", lambda s, r: bot(r, sync_status=SyncStatus.UNKNOWN)),
     ("requests_are_carried_out", lambda s, r: database(r, flatten_version=3)),
+    ("requests_are_carried_out", lambda s, r: database(refused_flatten(s, r), flatten_version=4)),
+    ("requests_are_carried_out", lambda s, r: refused_flatten(s, r, told=False)),
+    ("requests_are_carried_out", lambda s, r: refused_flatten(s, r, qty="0.5")),
+    ("requests_are_carried_out", lambda s, r: refused_flatten(s, r, refusal="insufficient_position")),
+    ("requests_are_carried_out", given_up_flatten),
     ("people_are_told", lambda s, r: notice_due(s, r, ago_s=10)),
     ("people_are_told", lambda s, r: bot(notice_due(s, r), undelivered=frozenset("k"))),
     ("people_are_told", notice_due),
@@ -147,6 +174,7 @@ BREAKS: list[tuple[str, Alter]] = [
 KEEPS: list[tuple[str, Alter]] = [
     ("nothing is wrong", lambda s, r: r),
     ("a stop stands for all of it", with_stop),
+    ("a flatten of what is worth too little, which people know", refused_flatten),
     ("no process may run any more", lambda s, r: replace(r, bot=None)),
     ("a stop that the exchange says it refused, since canceled", lambda s, r: lied_about(s, r, canceled=True)),
     ("a foreign trade that is reported", lambda s, r: bot(foreign(s, r), sync_status=SyncStatus.MISSING)),
