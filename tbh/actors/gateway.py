@@ -59,6 +59,7 @@ class GatewayActor(SigningAccount):
     ) -> None:
         self._began = (ctx.now(), ctx.monotonic())
         self._handled: dict[str, tuple[datetime, float]] = {}
+        self._store = store
         super().__init__(ctx, exchange=exchange, store=store, timeout_s=timeout_s, poll_s=poll_s)
 
     # Orders
@@ -74,12 +75,30 @@ class GatewayActor(SigningAccount):
             self._waiting.add(client_order_id)
             self.ctx.stash()
             return
+        if self._drafted_before(order):
+            self._query(client_order_id, order.symbol, conclusive=False)
+            return
         self._note_handled(client_order_id)
         refusal = self._refusal(order)
         if refusal is not None:
             self.ctx.send(OrderRejected(client_order_id=client_order_id, reason=refusal))
             return
         self._send(order)
+
+    def _drafted_before(self, order: Order) -> bool:
+        """Whether the disk holds another draft of this order: a former order manager did not wait for a slow disk, nor
+        does its successor know what it sent; and the incarnation that may have signed it here is gone as well."""
+        if not self.ctx.incarnation:
+            return False
+        try:
+            recorded = self._store.order(order.client_order_id)
+        except Fatal:
+            raise
+        except Failure as failure:
+            # A broken disk keeps no exit from going; what increases risk goes on evidence alone.
+            self.ctx.log.warning("draft_unreadable", client_order_id=order.client_order_id, error=str(failure))
+            return order.purpose.increases_risk
+        return recorded is not None and recorded.order.created_at != order.created_at
 
     def _send(self, order: Order) -> None:
         client_order_id = order.client_order_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from tbh.actors.account_reader import GATHER_S
 from tbh.actors.gateway import GatewayActor
 from tbh.actors.signing import HEARD_WITHIN_S
+from tbh.domain.order import draft
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import (
     AccountQueryFailed,
@@ -37,6 +38,7 @@ from tbh.messages.orders import (
     OrderFound,
     OrderNotFound,
     OrderRejected,
+    OrderState,
     OrderStatus,
     OrderSubmitted,
     OutcomeUnknown,
@@ -610,3 +612,31 @@ def test_a_restarted_gateway_that_nobody_tells_anything_reduces_risk_after_a_sec
     gate.probe.advance(HEARD_WITHIN_S + 0.01)
     assert gate.exchange.sent("place") == ["exit"]
     assert gate.exchange.sent("cancel") == ["stop"]
+
+
+@pytest.mark.parametrize(
+    ("drafted_at", "placed"), [(EXIT.created_at, ["exit"]), (EXIT.created_at - timedelta(seconds=5), [])]
+)
+def test_a_restarted_gateway_asks_after_an_order_of_which_the_disk_has_another_draft(
+    drafted_at: datetime, placed: list[str]
+) -> None:
+    """Both have restarted: who drafted it while the disk was slow, and who may have signed it."""
+    store = MemoryStore()
+    gate = Gate(store=store)
+    restarted_just_now(gate)
+    store.commit(Batch(drafts=[draft(replace(EXIT, created_at=drafted_at), drafted_at)]))
+    gate.tell(OPEN)
+    said = gate.tell(PlaceOrder(order=EXIT))
+    assert gate.exchange.sent("place") == placed
+    assert (OrderNotFound(client_order_id="exit", conclusive=False) in said) == (not placed)
+
+
+def test_a_disk_that_cannot_be_read_keeps_an_entry_from_a_restarted_gateway_and_no_exit() -> None:
+    class Unreadable(MemoryStore):
+        def order(self, client_order_id: str) -> OrderState | None:
+            raise Unavailable("broken")
+
+    gate = Gate(store=Unreadable())
+    restarted_just_now(gate)
+    gate.tell(LEASE, OPEN, PlaceOrder(order=ENTRY), PlaceOrder(order=EXIT))
+    assert gate.exchange.sent("place") == ["exit"]
