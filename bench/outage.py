@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,8 @@ def ordeal(stack: Stack, *, away_s: float, loss_s: float, lease_s: float) -> dic
     """The whole course; the figures."""
     bot = stack.make_bot()
     definition = parse_definition(DEFAULT_STRATEGY)
-    bars = int((away_s + loss_s + 6.0) * BARS_PER_S)
+    back_s = away_s + 3.0  # the pauses between two attempts have grown to at most as long as the database was away
+    bars = int((2.0 + away_s + back_s + loss_s + 1.0) * BARS_PER_S)
     plan = PaperPlan(
         candles=simulated_market(11, bars, timeframe_s=definition.timeframe_s),
         simulated=True,
@@ -72,8 +73,9 @@ def ordeal(stack: Stack, *, away_s: float, loss_s: float, lease_s: float) -> dic
         _trade_for(session, 2.0)
         stack.server.stop()
         _trade_for(session, away_s)
+        before = session.store.counts().relayed
         stack.server.start()
-        _trade_for(session, 3.0)
+        _trade_for(session, back_s, until=lambda: session.store.counts().relayed > before)
         stack.lose = lambda _fn: rng.random() < LOSS
         _trade_for(session, loss_s)
         stack.lose = None
@@ -121,9 +123,9 @@ def _recorded(session: PaperSession) -> list[tuple[str, Mapping[str, Any], str]]
     return written
 
 
-def _trade_for(session: PaperSession, seconds: float) -> None:
+def _trade_for(session: PaperSession, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
     deadline_s = time.monotonic() + seconds
-    while time.monotonic() < deadline_s and not session.wait(0.1):
+    while time.monotonic() < deadline_s and not until() and not session.wait(0.1):
         pass
 
 
