@@ -184,8 +184,7 @@ class LocalDatabase:
         raise Fatal("postgres_version_absent", exit_code=78, detail=detail)
 
     def _initialise(self, bindir: Path) -> None:
-        for unfinished in self.root.glob("data.new-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        self._sweep()
         fresh = Path(tempfile.mkdtemp(prefix="data.new-", dir=self.root))
         try:
             give(fresh)
@@ -213,7 +212,12 @@ class LocalDatabase:
         except subprocess.TimeoutExpired as error:
             raise Fatal("local_database_not_made", detail=f"{self.root}: no end after {error.timeout:.0f} s") from error
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            # Once more: the initdb of a parent that was killed may have been writing while its folder was emptied.
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for unfinished in self.root.glob("data.new-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _launch_alone(self, bindir: Path) -> None:
         """A server that was just being started when its parent was killed can't be seen yet, and may come first."""
