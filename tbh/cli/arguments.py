@@ -131,6 +131,32 @@ def _add_indicators(commands: Any) -> None:
         examples="  tbh indicators show bollinger",
     )
     show.add_argument("name", metavar="NAME", help="its name or an alias")
+    compute = _add(
+        verbs,
+        "compute",
+        run="indicators_run:run_compute",
+        does="compute an indicator over a candle file and print its last rows",
+        examples="  tbh indicators compute macd --candles btc-1m.csv --param fast=8 --last 5",
+    )
+    compute.add_argument("name", metavar="NAME", help="its name or an alias")
+    compute.add_argument("--candles", metavar="FILE", type=path, required=True, help="recorded candles")
+    compute.add_argument("--param", metavar="NAME=VALUE", action="append", help="a parameter; may be repeated")
+    compute.add_argument("--source", metavar="SERIES", help="what it reads, where it takes any (default: close)")
+    compute.add_argument(
+        "--last",
+        metavar="N",
+        type=whole(0, BARS_MAX),
+        default=10,
+        help="rows to print, 0 for all (default: %(default)s)",
+    )
+    verify = _add(
+        verbs,
+        "verify",
+        run="indicators_run:run_verify",
+        does="compare the catalogue with published values",
+        examples="  tbh indicators verify manifest.json --json",
+    )
+    verify.add_argument("manifest", metavar="MANIFEST", type=path, help="the cases; files lie beside its folder")
 
 
 def _add_strategy(commands: Any) -> None:

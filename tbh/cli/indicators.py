@@ -7,8 +7,10 @@ import json
 from typing import Any
 
 from tbh.cli.parser import EXIT_USAGE, CommandError
-from tbh.strategies.indicators import CATALOGUE, NAMES, Indicator
+from tbh.strategies.indicators import CATALOGUE, NAMES, SERIES, SOURCE, Indicator
 from tbh.strategies.references import unknown
+
+_ANY = f"any of {', '.join(SERIES)}"
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -46,7 +48,7 @@ def run_show(args: argparse.Namespace) -> int:
     for each in entry.parameters:
         kind = "whole number" if each.whole else "number"
         print(f"parameter  {each.name} = {each.default} ({kind} from {each.minimum} to {each.maximum})")
-    print(f"reads      {'any of open, high, low, close, volume' if entry.takes_source else ', '.join(entry.inputs)}")
+    print(f"reads      {', '.join(_ANY if each == SOURCE else each for each in entry.inputs)}")
     print(f"columns    {', '.join(f'ID__{output}' for output in entry.outputs)}")
     print(f"null rows  {facts['null_rows']} with these parameters")
     return 0

@@ -24,7 +24,7 @@ from tbh.messages.orders import Protection, Purpose, Side, Trailing
 from tbh.messages.strategy import Sizing, SizingKind
 from tbh.strategies.base import BoolArray, FloatArray, View, Wish
 from tbh.strategies.conditions import Rule, compile_rule
-from tbh.strategies.indicators import SERIES
+from tbh.strategies.indicators import SERIES, TIME
 from tbh.strategies.series import Bars, Columns, computations
 from tbh.strategies.shapes import Definition
 
@@ -104,10 +104,12 @@ class DynamicStrategy:
     def evaluate_all(self, arrays: Mapping[str, FloatArray]) -> dict[str, BoolArray]:
         """Every rule on every bar: ``entry_long``, ``entry_short``, ``exit_...``, ``pyramid_...`` to n booleans each.
 
-        ``arrays`` maps open, high, low, close and volume to contiguous float64 of length n. Row i equals what
-        ``on_bar`` sees after bar i, to the bit for the first MAX_HISTORY bars and to float noise beyond.
+        ``arrays`` maps open, high, low, close and volume to contiguous float64 of length n, and ``time`` to ms UTC
+        where an indicator reads it. Row i equals what ``on_bar`` sees after bar i, to the bit for the first
+        MAX_HISTORY bars and to float noise beyond.
         """
-        columns = Columns({name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in SERIES}, self._plan)
+        given = (*SERIES, TIME) if TIME in arrays else SERIES
+        columns = Columns({name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in given}, self._plan)
         rows = len(arrays["close"])
         return {
             f"{purpose}_{_SIDES[side]}": (

@@ -9,21 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from tbh.messages.market import Candle
 from tbh.strategies.base import FloatArray
-from tbh.strategies.indicators import NAMES, SERIES, SOURCE, Indicator, Params
+from tbh.strategies.indicators import NAMES, SERIES, SOURCE, TIME, Indicator, Params
 from tbh.strategies.references import columns_of
 from tbh.strategies.shapes import Definition
 
 MAX_HISTORY = 50_000
-"""Bars held at most. Then the older half goes: the time of a bar stays bounded, and an indicator with infinite memory
-has by then forgotten those bars to far below float noise (``indicators.py`` limits its periods to that end). Whole
-windows move by at most the rounding of a running sum."""
+"""Bars held at most. Then the older half goes: the time of a bar stays bounded, and an indicator that decays has by
+then forgotten those bars to far below float noise (``indicators.py`` limits its periods to that end). Whole windows
+move by at most the rounding of a running sum; what remembers everything counts from the oldest bar held."""
 
 _FIRST_CAPACITY = 1_024
+_HELD = (*SERIES, TIME)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 
 
 class IndicatorError(ValueError):
@@ -70,7 +74,10 @@ def computations(definition: Definition) -> dict[str, Computation]:
 
 
 class Columns(Mapping[str, FloatArray]):
-    """Read-only columns over one set of bars: the five series, and indicators as they are asked for."""
+    """Read-only columns over one set of bars: the five series, and indicators as they are asked for.
+
+    Without TIME among the series, an indicator that reads it is an IndicatorError.
+    """
 
     def __init__(self, series: Mapping[str, FloatArray], plan: Mapping[str, Computation]) -> None:
         self._plan = plan
@@ -81,6 +88,8 @@ class Columns(Mapping[str, FloatArray]):
         if known is not None:
             return known
         computation = self._plan[column]
+        if TIME in computation.inputs and TIME not in self._known:
+            raise IndicatorError(computation.indicator_id, f"{computation.entry.name} reads the times of the bars")
         inputs = tuple(self._known[name] for name in computation.inputs)
         try:
             outputs = computation.entry.compute(inputs, computation.params)
@@ -109,13 +118,13 @@ class Bars:
         self.count = 0
         self.last: Candle | None = None
         self._held = 0
-        self._rows = np.empty((len(SERIES), _FIRST_CAPACITY))
+        self._rows = np.empty((len(_HELD), _FIRST_CAPACITY))
 
     def load(self, history: Sequence[Candle]) -> None:
         """Replace everything by ``history``. ValueError on a candle that cannot be one."""
         self.count, self._held, self.last = len(history), 0, None
         held = held_of(len(history))
-        self._rows = np.empty((len(SERIES), max(held, _FIRST_CAPACITY)))
+        self._rows = np.empty((len(_HELD), max(held, _FIRST_CAPACITY)))
         for candle in history[len(history) - held :]:
             self._put(candle)
 
@@ -124,21 +133,21 @@ class Bars:
         if self._held == MAX_HISTORY:
             kept = self._rows[:, MAX_HISTORY // 2 : self._held]
             # A new buffer: views of the old one have been handed out and must not change under their readers.
-            self._rows = np.empty((len(SERIES), MAX_HISTORY))
+            self._rows = np.empty((len(_HELD), MAX_HISTORY))
             self._held = kept.shape[1]
             self._rows[:, : self._held] = kept
         elif self._held == self._rows.shape[1]:
-            grown = np.empty((len(SERIES), min(2 * self._held, MAX_HISTORY)))
+            grown = np.empty((len(_HELD), min(2 * self._held, MAX_HISTORY)))
             grown[:, : self._held] = self._rows
             self._rows = grown
         self._put(candle)
         self.count += 1
 
     def series(self) -> dict[str, FloatArray]:
-        """Read-only views of the bars held, by the name of the series."""
+        """Read-only views of the bars held, by the name of the series; TIME among them."""
         rows = self._rows[:, : self._held]
         rows.flags.writeable = False
-        return dict(zip(SERIES, rows, strict=True))
+        return dict(zip(_HELD, rows, strict=True))
 
     def _put(self, candle: Candle) -> None:
         if self.last is not None and candle.open_time <= self.last.open_time:
@@ -152,7 +161,7 @@ class Bars:
         )
         if not math.isfinite(sum(values)):
             raise ValueError(f"bar of {candle.open_time} holds a number that is not finite")
-        self._rows[:, self._held] = values
+        self._rows[:, self._held] = (*values, (candle.open_time - _EPOCH) / _MS)
         self._held += 1
         self.last = candle
 

@@ -1,0 +1,1 @@
+"""The catalogue held against published tables of values: what ``tbh indicators verify`` does."""
