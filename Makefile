@@ -42,9 +42,10 @@ check: lint types test ## lint, types and tests
 bench: venv ## run a benchmark: make bench ARGS="kernel --json"
 	@$(PY) -m bench $(ARGS)
 
-docs: venv ## write docs/RPC.md and docs/FAULTS.md anew, from the migrations and the simulator's tables
+docs: venv ## write docs/RPC.md, FAULTS.md and INDICATORS.md anew, from the migrations, the simulator and the catalogue
 	@$(PY) -m tbh.infra.rpcdocs docs/RPC.md
 	@$(PY) -m tbh.campaign.faultsdoc docs/FAULTS.md
+	@$(PY) -m tbh.conformance.docs docs/INDICATORS.md
 
 lock: ## resolve requirements/*.txt anew (LOCK_ARGS=--upgrade takes newer versions)
 	@test -x build/lock/bin/uv || { python3 -m venv build/lock && build/lock/bin/pip install --quiet '$(UV)'; }

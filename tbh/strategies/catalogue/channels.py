@@ -9,12 +9,15 @@ from tbh.strategies.base import FloatArray
 from tbh.strategies.catalogue import kit
 from tbh.strategies.catalogue.base import (
     HLC,
+    MAX_EMA_PERIOD,
     MAX_WILDER_PERIOD,
     Indicator,
     Inputs,
     bars,
+    ema_decay,
     period,
     real,
+    slowest,
     wilder_decay,
 )
 from tbh.strategies.catalogue.rows import PERIOD, Params, Rows, largest, parameter_rows
@@ -23,6 +26,14 @@ GROUP = "overlap"
 BANDS = ("upper", "middle", "lower")
 ATR_PERIOD = parameter_rows("atr_period")
 TENKAN, KIJUN, SENKOU = (parameter_rows(name) for name in ("tenkan", "kijun", "senkou"))
+
+
+def _keltner(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
+    high, low, close = inputs
+    middle = kit.ema(close, int(params["period"]))
+    width = params["multiplier"] * talib.ATR(high, low, close, timeperiod=int(params["atr_period"]))
+    middle = np.where(np.isnan(width), np.nan, middle)
+    return middle + width, middle, middle - width
 
 
 def _starc(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
@@ -95,6 +106,23 @@ _LINES = tuple(
 _LINES_DECAY = wilder_decay(largest(*(parameter_rows(name) for name in ("jaw", "teeth", "lips"))))
 
 ENTRIES = (
+    Indicator(
+        name="keltner",
+        aliases=("keltner_channel",),
+        summary="EMA of the close, and multiples of the average true range above and below",
+        group=GROUP,
+        source="C. Keltner's channel in L. Raschke's form",
+        parameters=(
+            period(20, maximum=MAX_EMA_PERIOD),
+            bars("atr_period", 10, maximum=MAX_WILDER_PERIOD),
+            real("multiplier", "2", "0.01", "100"),
+        ),
+        inputs=HLC,
+        outputs=BANDS,
+        nulls=largest(PERIOD - 1, ATR_PERIOD),
+        memory=slowest(ema_decay(PERIOD), wilder_decay(ATR_PERIOD)),
+        function=_keltner,
+    ),
     Indicator(
         name="starc",
         aliases=("starc_bands", "stoller_bands"),

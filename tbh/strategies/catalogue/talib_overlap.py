@@ -210,11 +210,11 @@ ENTRIES = (
         nulls=PERIOD - 1,
     ),
     talib_entry(
-        "keltner",
+        "kc",
         talib.KC,
-        "Keltner channel: EMA of the close, and multiples of the average true range above and below",
+        "Keltner channel as TA-Lib has it: EMA of the typical price, and multiples of ATR above and below",
         group=GROUP,
-        aliases=("kc", "keltner_channel"),
+        aliases=("keltner_channel_typical",),
         parameters=(
             period(20, maximum=MAX_EMA_PERIOD),
             bars("atr_period", 10, maximum=MAX_WILDER_PERIOD),
