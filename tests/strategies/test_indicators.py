@@ -45,7 +45,7 @@ def walk(rows: int, *, minutes: int = 15) -> dict[str, Array]:
         "low": close - rng.uniform(0.5, 2, size=rows),
         "close": close,
         "volume": rng.uniform(1, 9, size=rows),
-        "time": 1.7e12 + 60_000.0 * minutes * np.arange(rows),
+        "time": 1.7e12 + 60_000.0 * minutes * np.arange(rows, dtype=np.float64),
     }
 
 
@@ -175,7 +175,10 @@ TURNS: Mapping[str, Callable[[Series, Mapping[str, Array]], Array]] = {
     "zigzag": lambda series, made: made["trend"],
     "swings": lambda series, made: np.nancumsum(~np.isnan(made["high"])) // 2,
 }
-DAY = 86_400_000
+
+
+def of_day(series: Series, made: Mapping[str, Array]) -> Array:
+    return np.floor(series["time"] / 86_400_000)
 
 
 @pytest.mark.parametrize("name", [name for name in FOREVER if CATALOGUE[name].memory.compared == "turn"])
@@ -184,7 +187,7 @@ def test_a_later_start_agrees_after_the_second_common_turn(name: str, long_walk:
     whole = computed(name, chosen, long_walk)
     later = part(long_walk, 1_000, 12_000)
     values = computed(name, chosen, later)
-    turning = TURNS.get(name, lambda series, made: np.floor(series["time"] / DAY))(later, values)
+    turning = TURNS.get(name, of_day)(later, values)
     turns = np.flatnonzero(np.diff(turning[~np.isnan(turning)])) + int(np.isnan(turning).sum()) + 1
     # Average true ranges have forgotten their start by then, too.
     first = max(int(turns[1]), 1_200)
