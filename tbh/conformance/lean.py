@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tbh.conformance.readings import Columns, Reading, made, reading
+from tbh.conformance.readings import Columns, Reading, by_words, late, made, reading
 from tbh.conformance.tables import Case
 
 _PERIOD = ("period",)
@@ -18,7 +18,7 @@ _PAIR = ("fast", "slow")
 _PRINTED = "inputs and values are printed with two decimals"
 
 # One column: the entry, and its parameters in the order of theirs.
-_SINGLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
+SINGLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "AccumulationDistribution": ("ad", ()),
     "ArnaudLegouxMovingAverage": ("alma", ("period",)),
     "AroonOscillator": ("aroonosc", _PERIOD),
@@ -117,13 +117,38 @@ def _mesa(case: Case) -> Columns:  # noqa: ARG001 - one signature for all cases
     return {"mama": made(lambda b: b("mama.mama", inputs=(b("medprice"),)), "over the middle of the bar")}
 
 
-_SEVERAL: Mapping[str, Callable[[Case], Columns]] = {
+def _bollinger(case: Case) -> Columns:
+    given = _named(case, "period", "stddev")
+    upper, middle, lower = (reading(f"bbands.{band}", **given) for band in ("upper", "middle", "lower"))
+    return by_words(
+        case.columns,
+        {"top": upper, "upper": upper, "bottom": lower, "lower": lower, "average": middle, "mid": middle},
+    )
+
+
+def _directional(case: Case) -> Columns:
+    given = _named(case, *_PERIOD)
+    words = {"+": "plus_di", "-": "minus_di", "adxr": "adxr", "adx": "adx"}
+    return by_words(case.columns, {word: late(entry, within=1e-3, **given) for word, entry in words.items()})
+
+
+def _stop(case: Case) -> Columns:
+    given = _numbers(case)
+    if len(given) == 3 and given[0] != given[1]:
+        return {}
+    params = dict(zip(("acceleration", "maximum"), given[1:], strict=False))
+    return {case.columns[0]: reading("sar", **params)}
+
+
+SEVERAL: Mapping[str, Callable[[Case], Columns]] = {
     "AccelerationBands": lambda case: {
         f"{band}Band": reading(f"accbands.{band.lower()}", **_named(case, *_PERIOD))
         for band in ("Upper", "Middle", "Lower")
         if case.params.get("width", 4) == 4
     },
     "AccumulationDistributionOscillator": lambda case: {case.columns[0]: _volume_oscillator(case)},
+    "AverageDirectionalIndex": _directional,
+    "BollingerBands": _bollinger,
     "CandlestickPatterns (TA-Lib CDL*)": lambda case: {
         column: _harami() if column == "CDLHARAMI" else reading(column.lower()) for column in case.columns
     },
@@ -145,6 +170,7 @@ _SEVERAL: Mapping[str, Callable[[Case], Columns]] = {
         output: reading(f"kst.{output}", **_named(case, *_KST)) for output in ("kst", "signal")
     },
     "MesaAdaptiveMovingAverage": _mesa,
+    "ParabolicStopAndReverse": _stop,
     "RelativeStrengthIndex": _strengths,
     "RelativeVigorIndex": lambda case: {
         "RVI": reading("rvgi", **_named(case, *_PERIOD)),
@@ -165,12 +191,12 @@ _SEVERAL: Mapping[str, Callable[[Case], Columns]] = {
 
 def columns(case: Case) -> Columns | None:
     """What the columns of a case are; None for an indicator that is not known here."""
-    several = _SEVERAL.get(case.indicator)
+    several = SEVERAL.get(case.indicator)
     if several is not None:
         return several(case)
     if len(case.columns) != 1:
         return None
     if case.indicator in _SIMPLE:
         return {case.columns[0]: reading(_SIMPLE[case.indicator], ma_type=0, **_named(case, *_PAIR))}
-    single = _SINGLE.get(case.indicator)
+    single = SINGLE.get(case.indicator)
     return None if single is None else {case.columns[0]: reading(single[0], **_named(case, *single[1]))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -89,6 +89,25 @@ def reading(
     return Reading(
         of=lambda bench: bench(wanted, **params), form=form, ahead=ahead, tail=tail, within=within, note=note
     )
+
+
+SEED = "another start: compared on the last 100 rows"
+
+
+def late(wanted: str, **params: Any) -> Reading:
+    """The column is ``wanted``, once the start of both is forgotten."""
+    return reading(wanted, tail=100, note=SEED, **params)
+
+
+def by_words(columns: Sequence[str], words: Mapping[str, Reading]) -> Columns:
+    """Each column is the reading of the first word that is part of its name; none for a name without any."""
+    found: dict[str, Reading] = {}
+    for column in columns:
+        for word, how in words.items():
+            if word in column.lower():
+                found[column] = how
+                break
+    return found
 
 
 def made(of: Callable[[Bench], FloatArray], note: str = "", **more: Any) -> Reading:

@@ -12,16 +12,12 @@ from typing import Any
 import numpy as np
 
 from tbh.conformance.drawings import last_line, swing_lines, zigzag
-from tbh.conformance.readings import Bench, Columns, Reading, Settings, made, reading
+from tbh.conformance.readings import SEED, Bench, Columns, Reading, Settings, late, made, reading
+from tbh.conformance.skender_more import READINGS
 from tbh.conformance.tables import Case
 from tbh.strategies.base import FloatArray
 
-_SEED = "another start: compared on the last 100 rows"
 _DRAWN = "drawn back from a later row: compared with the same drawing of what is known by then"
-
-
-def _late(wanted: str, **params: Any) -> Reading:
-    return reading(wanted, tail=100, note=_SEED, **params)
 
 
 def _turned(bench: Bench, params: Mapping[str, Any]) -> FloatArray:
@@ -130,13 +126,13 @@ def _thrice(bench: Bench, period: int) -> FloatArray:
 _CONFIRMED = "drawn on the turning point itself, known right rows later"
 _SPANS = {"BarInterval.Day": 0, "BarInterval.Week": 1, "BarInterval.Month": 2}
 
-_READINGS: Mapping[str, Callable[[Settings], Columns]] = {
+BASIC: Mapping[str, Callable[[Settings], Columns]] = {
     "Adl": lambda _: {"adl": reading("ad"), **_FLOW},
     "Adx": lambda p: {
-        "pdi": _late("plus_di", period=p["lookbackPeriods"], within=1e-5),
-        "mdi": _late("minus_di", period=p["lookbackPeriods"], within=1e-5),
-        "dx": _late("dx", period=p["lookbackPeriods"], within=1e-5),
-        "adx": _late("adx", period=p["lookbackPeriods"], within=1e-5),
+        "pdi": late("plus_di", period=p["lookbackPeriods"], within=1e-5),
+        "mdi": late("minus_di", period=p["lookbackPeriods"], within=1e-5),
+        "dx": late("dx", period=p["lookbackPeriods"], within=1e-5),
+        "adx": late("adx", period=p["lookbackPeriods"], within=1e-5),
         "adxr": made(
             lambda b: _rated(b, p["lookbackPeriods"]),
             "the mean with the ADX of period bars before, not of period − 1: made of our ADX",
@@ -164,11 +160,10 @@ _READINGS: Mapping[str, Callable[[Settings], Columns]] = {
         "width": reading("bbands_place.width", period=p["lookbackPeriods"], stddev=p["standardDeviations"]),
     },
     "Cci": _one("cci", "cci"),
-    "Chop": _one("chop", "chop"),
     "Cmf": lambda p: {"cmf": reading("cmf", period=p["lookbackPeriods"]), **_FLOW},
     "Cmo": _one("cmou", "cmo"),
     "Correlation": _correlation,
-    "Dema": lambda p: {"dema": _late("dema", period=p["lookbackPeriods"])},
+    "Dema": lambda p: {"dema": late("dema", period=p["lookbackPeriods"])},
     "Donchian": lambda p: _channel("price_channel", period=p["lookbackPeriods"]),
     "ElderRay": lambda p: {
         "ema": reading("ema", period=p["lookbackPeriods"]),
@@ -202,18 +197,18 @@ _READINGS: Mapping[str, Callable[[Settings], Columns]] = {
     ),
     "Macd": lambda p: {
         "macd": reading("apo", fast=p["fastPeriods"], slow=p["slowPeriods"]),
-        "signal": _late("macd.signal", fast=p["fastPeriods"], slow=p["slowPeriods"], signal=p["signalPeriods"]),
-        "histogram": _late("macd.hist", fast=p["fastPeriods"], slow=p["slowPeriods"], signal=p["signalPeriods"]),
+        "signal": late("macd.signal", fast=p["fastPeriods"], slow=p["slowPeriods"], signal=p["signalPeriods"]),
+        "histogram": late("macd.hist", fast=p["fastPeriods"], slow=p["slowPeriods"], signal=p["signalPeriods"]),
         "fastEma": reading("ema", period=p["fastPeriods"]),
         "slowEma": reading("ema", period=p["slowPeriods"]),
     },
     "Mfi": _one("mfi", "mfi"),
     "Obv": lambda _: {"obv": reading("obv", form="differences", note="counted from another first bar")},
     "ParabolicSar": lambda p: {
-        "sar": _late("sar", acceleration=p["accelerationStep"], maximum=p["maxAccelerationFactor"]),
+        "sar": late("sar", acceleration=p["accelerationStep"], maximum=p["maxAccelerationFactor"]),
         "isReversal": made(
             lambda b: _turned(b, {"acceleration": p["accelerationStep"], "maximum": p["maxAccelerationFactor"]}),
-            _SEED,
+            SEED,
             tail=100,
         ),
     },
@@ -254,14 +249,13 @@ _READINGS: Mapping[str, Callable[[Settings], Columns]] = {
         "upperBand": reading("supertrend.upper", period=p["lookbackPeriods"], multiplier=p["multiplier"]),
         "lowerBand": reading("supertrend.lower", period=p["lookbackPeriods"], multiplier=p["multiplier"]),
     },
-    "T3": lambda p: {"t3": _late("t3", period=p["lookbackPeriods"], volume_factor=p["volumeFactor"])},
-    "Tema": lambda p: {"tema": _late("tema", period=p["lookbackPeriods"])},
+    "T3": lambda p: {"t3": late("t3", period=p["lookbackPeriods"], volume_factor=p["volumeFactor"])},
+    "Tema": lambda p: {"tema": late("tema", period=p["lookbackPeriods"])},
     "Tr": lambda _: {"tr": reading("trange")},
     "Trix": lambda p: {
-        "ema3": made(lambda b: _thrice(b, p["lookbackPeriods"]), _SEED, tail=100),
-        "trix": _late("trix", period=p["lookbackPeriods"]),
+        "ema3": made(lambda b: _thrice(b, p["lookbackPeriods"]), SEED, tail=100),
+        "trix": late("trix", period=p["lookbackPeriods"]),
     },
-    "UlcerIndex": _one("ulcer", "ui"),
     "Ultimate": lambda p: {
         "ultimate": reading("ultosc", short=p["shortPeriods"], middle=p["middlePeriods"], long=p["longPeriods"])
     },
@@ -283,5 +277,5 @@ _READINGS: Mapping[str, Callable[[Settings], Columns]] = {
 
 def columns(case: Case) -> Columns | None:
     """What the columns of a case are; None for an indicator that is not known here."""
-    known = _READINGS.get(case.indicator)
+    known = BASIC.get(case.indicator) or READINGS.get(case.indicator)
     return None if known is None else known(case.params)

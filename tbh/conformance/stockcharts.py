@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tbh.conformance.readings import Bench, Columns, Reading, Settings, made, reading
+from tbh.conformance.readings import Bench, Columns, Reading, Settings, by_words, made, reading
 from tbh.conformance.tables import Case
 from tbh.strategies.base import FloatArray
 
@@ -19,7 +19,7 @@ _ROUNDED = 0.00501
 _PRINTED = "printed with two decimals"
 
 # One column: the entry, and its parameters by the names of theirs.
-_SINGLE: Mapping[str, tuple[str, Mapping[str, str]]] = {
+SINGLE: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "AccDistIndexIndicator": ("ad", {}),
     "AverageTrueRange": ("atr_from_first", {"window": "period"}),
     "CCIIndicator": ("cci", {"window": "period"}),
@@ -112,7 +112,20 @@ def _true_strength(settings: Settings) -> Columns:
     }
 
 
-_SEVERAL: Mapping[str, Callable[[Settings], Columns]] = {
+def _directional(case: Case) -> Columns:
+    words = {"+": "plus_di", "pos": "plus_di", "-": "minus_di", "neg": "minus_di", "adx": "adx"}
+    note = "another start: compared on the last 20 rows"
+    given = {"period": case.params["window"], "tail": 20, "note": note}
+    return by_words(case.columns, {word: reading(entry, **given) for word, entry in words.items()})
+
+
+def _stochastic(case: Case) -> Columns:
+    given = {"period": case.params["window"], "smooth_d": case.params["smooth_window"]}
+    signal = reading("stochf.d", **given)
+    return by_words(case.columns, {"sig": signal, "_d": signal, "": reading("stochf.k", **given)})
+
+
+SEVERAL: Mapping[str, Callable[[Settings], Columns]] = {
     "BollingerBands": _bollinger,
     "DonchianChannel": _donchian,
     "EaseOfMovementIndicator": lambda p: {
@@ -140,10 +153,13 @@ _SEVERAL: Mapping[str, Callable[[Settings], Columns]] = {
 
 def columns(case: Case) -> Columns | None:
     """What the columns of a case are; None for an indicator that is not known here."""
-    several = _SEVERAL.get(case.indicator)
+    several = SEVERAL.get(case.indicator)
     if several is not None:
         return several(case.params)
-    single = _SINGLE.get(case.indicator)
+    worded = {"ADXIndicator": _directional, "StochasticOscillator": _stochastic}.get(case.indicator)
+    if worded is not None:
+        return worded(case)
+    single = SINGLE.get(case.indicator)
     if single is None or len(case.columns) != 1:
         return None
     entry, names = single

@@ -157,6 +157,18 @@ def test_the_history_it_declares_is_enough_on_real_minutes(name: str, minutes: S
     check_history(name, {}, minutes)
 
 
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.group == "pattern"])
+def test_a_pattern_is_found_in_its_history_alone(name: str, minutes: Series) -> None:
+    entry = CATALOGUE[name]
+    history = entry.history(entry.resolve({}))
+    assert history is not None
+    (whole,) = computed(name, {}, minutes).values()
+    found = np.flatnonzero(np.nan_to_num(whole))
+    for row in found[found >= history][:50]:
+        (values,) = computed(name, {}, part(minutes, row + 1 - history, row + 1)).values()
+        assert values[-1] == whole[row]
+
+
 @pytest.mark.parametrize("name", BOUNDED)
 def test_the_longest_history_is_within_what_a_live_strategy_keeps(name: str) -> None:
     entry = CATALOGUE[name]
