@@ -50,7 +50,9 @@ def run_show(args: argparse.Namespace) -> int:
         print(f"parameter  {each.name} = {each.default} ({kind} from {each.minimum} to {each.maximum})")
     print(f"reads      {', '.join(_ANY if each == SOURCE else each for each in entry.inputs)}")
     print(f"columns    {', '.join(f'ID__{output}' for output in entry.outputs)}")
-    print(f"null rows  {facts['null_rows']} with these parameters")
+    print(f"null rows  {facts['null_rows']} with these parameters ({'; '.join(facts['null_rows_of'])})")
+    print(f"remembers  {_remembers(entry)}")
+    print(f"source     {entry.source}")
     return 0
 
 
@@ -71,8 +73,23 @@ def _facts(entry: Indicator) -> dict[str, Any]:
         ],
         "reads": list(entry.inputs),
         "columns": list(entry.outputs),
+        "sparse": list(entry.sparse),
         "null_rows": entry.warmup(entry.resolve({})),
+        "null_rows_of": [str(each) for each in (entry.nulls if isinstance(entry.nulls, tuple) else (entry.nulls,))],
+        "memory": entry.memory.kind,
+        "history": entry.history(entry.resolve({})),
+        "compared": entry.memory.compared or None,
+        "group": entry.group,
+        "source": entry.source,
     }
+
+
+def _remembers(entry: Indicator) -> str:
+    history = entry.history(entry.resolve({}))
+    if entry.memory.kind == "all":
+        return f"all rows; two starts agree by {entry.memory.compared}"
+    rows = f"the last {history} rows with these parameters"
+    return rows if entry.memory.kind == "window" else f"all rows, but no digit of what is before {rows}"
 
 
 def _plain(value: Any) -> int | str:

@@ -63,7 +63,7 @@ _COLUMNS = "| name | aliases | is | parameters: default (range) | reads | column
 
 def render(run: Mapping[str, Any] | None) -> str:
     """The document; ``run`` is the JSON of the last run over published values, None when there was none."""
-    parts = [HEAD]
+    parts = [HEAD.rstrip()]
     entries = sorted(CATALOGUE.values(), key=lambda entry: list(GROUPS).index(entry.group))
     for group, members in groupby(entries, key=lambda entry: entry.group):
         parts += [f"\n## {GROUPS[group]}\n{_COLUMNS}\n{'| --- ' * 9}|", *(_row(entry) for entry in members)]

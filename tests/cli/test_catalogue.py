@@ -61,6 +61,30 @@ def test_show_says_ranges_and_columns(run: Run) -> None:
     assert exit_code == 0
     assert "fast = 12 (whole number from 2 to 1000)" in out
     assert "ID__signal" in out
+    assert "null rows  33 with these parameters (slow + signal − 2)" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("sma", "the last 20 rows with these parameters"),
+        ("ema", "all rows, but no digit of what is before the last 360 rows with these parameters"),
+        ("obv", "all rows; two starts agree by differences"),
+    ],
+)
+def test_show_says_how_much_an_indicator_remembers(run: Run, name: str, told: str) -> None:
+    _, out, _ = run("indicators", "show", name)
+    assert f"remembers  {told}" in out.splitlines()
+
+
+def test_the_memory_of_an_indicator_is_in_its_json(run: Run) -> None:
+    _, out, _ = run("indicators", "show", "supertrend", "--json")
+    shown = json.loads(out)
+    assert (shown["memory"], shown["history"], shown["compared"]) == ("all", None, "turn")
+    assert shown["sparse"] == ["upper", "lower"]
+    _, out, _ = run("indicators", "show", "rsi", "--json")
+    shown = json.loads(out)
+    assert (shown["memory"], shown["history"], shown["compared"]) == ("decay", 468, None)
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.json")), ids=lambda path: path.stem)
