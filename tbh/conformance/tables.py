@@ -140,7 +140,9 @@ class Table:
         found = {name: self.numbers(name) for name in SERIES if name in self}
         for name in _TIMES:
             if name in self:
-                found[TIME] = np.array([_milliseconds(text) for text in self.texts(name)], dtype=np.float64)
+                times = np.array([_milliseconds(text) for text in self.texts(name)], dtype=np.float64)
+                if not np.isnan(times).any():
+                    found[TIME] = times
                 break
         return found
 

@@ -55,13 +55,11 @@ def rolling_sum(values: FloatArray, period: int) -> FloatArray:
     padded[:rows] = values
     table = padded.reshape(blocks, period)
     heads = np.cumsum(table, axis=1).ravel()
-    tails = np.cumsum(table[:, ::-1], axis=1)[:, ::-1].ravel()
+    tails = np.cumsum(table[:, ::-1], axis=1)[:, ::-1]
+    # A window that is a whole block is in the head already.
+    tails[:, 0] = 0.0
     made = nulls(rows)
-    made[period - 1 :] = heads[period - 1 : rows]
-    # Where a window is a whole block it is in the head already.
-    ends = np.arange(period - 1, rows)
-    split = ends % period != period - 1
-    made[period - 1 :][split] += tails[: rows - period + 1][split]
+    np.add(heads[period - 1 : rows], tails.ravel()[: rows - period + 1], out=made[period - 1 :])
     return made
 
 

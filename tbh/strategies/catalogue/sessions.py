@@ -158,7 +158,8 @@ def _span(default: int) -> Parameter:
 def _pivots(name: str, kind: str, function: Function, outputs: tuple[str, ...], source: str) -> Indicator:
     return Indicator(
         name=name,
-        summary=f"{kind} pivot points of the day (span 0), week (1) or month (2) before, in UTC",
+        summary=f"{kind} pivot points of the day (span 0), week (1) or month (2) before; a day begins "
+        "offset_minutes after midnight UTC",
         group="session",
         source=source,
         parameters=(_span(0), _OFFSET),
@@ -175,8 +176,8 @@ ENTRIES = (
     Indicator(
         name="vwap_anchored",
         aliases=("vwap_session", "anchored_vwap"),
-        summary="average of the typical price weighted by volume since the day (span 0), week (1) or month (2) in UTC "
-        "began; null until something is traded",
+        summary="average of the typical price weighted by volume since the day (span 0), week (1) or month (2) began, "
+        "offset_minutes after midnight UTC; null until something is traded",
         group="session",
         source="sum of price times volume over sum of volume",
         parameters=(_span(0), _OFFSET),
@@ -200,7 +201,8 @@ ENTRIES = (
     Indicator(
         name="clock",
         aliases=("time_of_day",),
-        summary="when the bar opens: hour, minute of the day, weekday (0 Monday) and day of the month, in UTC + offset",
+        summary="when the bar opens: hour, minute of the day, weekday (0 Monday) and day of the month, for days that "
+        "begin offset_minutes after midnight UTC",
         group="session",
         source="definition",
         parameters=(_OFFSET,),
