@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import talib
 
@@ -90,8 +92,9 @@ def _vidya(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
 
 def _super_smoother(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
     source, length = inputs[0], int(params["period"])
-    damping = np.exp(-np.sqrt(2.0) * np.pi / length)
-    second = 2.0 * damping * np.cos(np.sqrt(2.0) * np.pi / length)
+    # Numbers of Python: NumPy's own would make the loop three times as slow.
+    damping = math.exp(-math.sqrt(2.0) * math.pi / length)
+    second = 2.0 * damping * math.cos(math.sqrt(2.0) * math.pi / length)
     third = -damping * damping
     drive = (1.0 - second - third) * (source + np.concatenate([source[:1], source[:-1]])) / 2.0
     before = last = float(source[0])

@@ -43,8 +43,9 @@ def _fisher(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
         elif value < -0.999:
             value = -0.999
         values.append(value)
-    bent = np.arctanh(np.array(values))
-    made[length - 1 :] = kit.follow(np.concatenate([[0.0], 2.0 * bent]), np.full(len(bent) + 1, 0.5))[1:]
+    # Half of the value before is an EMA over 3 bars that starts at zero.
+    doubled = 2.0 * np.arctanh(np.array(values))
+    made[length - 1 :] = kit.ema_from_first(np.concatenate([[0.0], doubled]), 3)[1:]
     return made, kit.shift(made, 1)
 
 

@@ -56,23 +56,22 @@ def _chande_kroll(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
 def _atr_stop(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
     high, low, close = inputs
     width = params["multiplier"] * talib.ATR(high, low, close, timeperiod=int(params["period"]))
-    below, above = (close - width).tolist(), (close + width).tolist()
     start = int(params["period"])
     made, side = kit.nulls(len(close)), kit.nulls(len(close))
     if len(close) <= start:
         return made, side
-    stop, up = below[start], True
+    stop, up = float(close[start] - width[start]), True
     stops, sides = [], []
-    for price, floor, ceiling in zip(close[start:].tolist(), below[start:], above[start:], strict=True):
+    for price, away in zip(close[start:].tolist(), width[start:].tolist(), strict=True):
         if up:
             if price < stop:
-                up, stop = False, ceiling
-            elif floor > stop:
-                stop = floor
+                up, stop = False, price + away
+            elif price - away > stop:
+                stop = price - away
         elif price > stop:
-            up, stop = True, floor
-        elif ceiling < stop:
-            stop = ceiling
+            up, stop = True, price - away
+        elif price + away < stop:
+            stop = price + away
         stops.append(stop)
         sides.append(up)
     made[start:], side[start:] = stops, np.where(sides, 1.0, -1.0)
