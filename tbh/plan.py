@@ -21,11 +21,9 @@ from tbh.actors.supervisor import PositionPolicy
 from tbh.domain.adjustment import to_text
 from tbh.infra.restored import Remembered
 from tbh.infra.store import SqliteStore
-from tbh.messages.market import Candle, Market
+from tbh.messages.market import Candle
 from tbh.ports import Batch, Fatal, Store
 from tbh.strategies.definition import Definition
-
-STEP = Decimal("0.00000001")
 
 MARKET_BARS = 1_000
 _MARKET = "market"
@@ -154,24 +152,6 @@ class LivePlan(Plan):
     options: Mapping[str, Any]
     silent_because: str = ""
     since: datetime | None = None
-
-
-def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> Market:
-    """A market of the demo: prices and amounts in steps of 1e-8, long and short, one fee for maker and taker.
-
-    ``price`` is one that it trades at. Below a thousand steps of 1e-8 the step is the price's eighth digit instead, so
-    that a stop lies where it was meant to and not at the next of a few coarse steps.
-    """
-    base, _, rest = symbol.partition("/")
-    return Market(
-        symbol=symbol,
-        base=base or symbol,
-        quote=rest.partition(":")[0] or "USD",
-        price_step=STEP if price >= 1_000 * STEP else Decimal(1).scaleb(price.adjusted() - 7),
-        amount_step=STEP,
-        taker_fee=fee,
-        maker_fee=fee,
-    )
 
 
 def identity_of(plan: Plan, boot_id: str) -> BotIdentity:

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from tbh.domain.papermarket import paper_market
 from tbh.infra.memory_rpc import MemoryRpc
 from tbh.infra.paper import PaperExchange
 from tbh.infra.replay import MarketClock, ReplayMarket
 from tbh.infra.restored import Remembered
 from tbh.life import Session
 from tbh.lockstep import BarsPerSecond, LockStep, OpenSince, Pace, at_once
-from tbh.plan import PaperPlan, check_account_kept, check_same_market, paper_market, restore
+from tbh.plan import PaperPlan, check_account_kept, check_same_market, restore
 from tbh.ports import Exchange, Rpc
 from tbh.wires import Borrowed
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from tbh import __version__
 from tbh.actors.identity import BotIdentity
+from tbh.domain.papermarket import paper_market
 from tbh.domain.risk import RiskLimits
 from tbh.messages.base import Command
 from tbh.messages.market import Advance
-from tbh.plan import paper_market
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.wiring import check_wiring, topology
 from tbh.tree import Parts, build_tree

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from tbh.plan import paper_market
+from tbh.domain.papermarket import paper_market
 
 
 @pytest.mark.parametrize(

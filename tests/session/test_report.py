@@ -11,10 +11,11 @@ import pytest
 from tbh.actors.adjustments import ADJUSTMENTS
 from tbh.domain.adjustment import to_text
 from tbh.domain.ids import client_order_id
+from tbh.domain.papermarket import paper_market
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import Adjustment
 from tbh.messages.orders import Fill, Purpose, Side
-from tbh.plan import DEMO_BOT, paper_market
+from tbh.plan import DEMO_BOT
 from tbh.ports import Batch
 from tbh.report import Board, Tally, order_counts
 

@@ -1,0 +1,110 @@
+"""The loop over the bars: a part of what is compiled, see ``fills.py``. ``tbh/backtest/native.py`` compiles it and
+``tbh/backtest/engine.py`` calls it."""
+
+from __future__ import annotations
+
+from tbh.backtest import slots as p
+from tbh.backtest.exact import Number, compiled, floor_quotient, two_prod
+from tbh.backtest.fills import Array, fund, scaled
+from tbh.backtest.orders import execute_live, follow, protect, trigger
+from tbh.backtest.sizes import decide
+
+
+@compiled
+def arrive(s: Array, a: Array, t: Array, cols: Array, i: int, trades: Array) -> Number:
+    """Orders come in the middle of a bar: the price walks from open to close at an even pace. The price they get."""
+    opened, close = cols[p.OPEN][i], cols[p.CLOSE][i]
+    reached = opened + (close - opened) * t[p.DELAY_PART]
+    units = t[p.STEP_UNITS]
+    reached = ((scaled(reached, t) / units + 0.5) // 1.0) * units / t[p.PRICE_SCALE]
+    reached = min(max(reached, cols[p.LOW][i]), cols[p.HIGH][i])
+    trigger(s, a, t, min(opened, reached), max(opened, reached), 0.0, trades)
+    execute_live(s, a, t, reached, True, trades)
+    if s[p.MOVED] != 0.0:
+        protect(s, a, t, reached)
+    return reached
+
+
+@compiled
+def trade_bar(s: Array, a: Array, t: Array, cols: Array, i: int, noise: Array, trades: Array) -> None:
+    """The orders of one market go through its bar ``i``: open, range, close."""
+    opened, high, low = cols[p.OPEN][i], cols[p.HIGH][i], cols[p.LOW][i]
+    if t[p.SLIP_KIND] == p.RANDOM_SLIP:
+        s[p.CHANCE] = noise[0][i]
+    if t[p.SHARE] != 0.0 or t[p.SLIP_KIND] == p.SHARE_SLIP:
+        s[p.BAR_VOLUME] = (cols[p.VOLUME][i] * t[p.AMOUNT_SCALE] + 0.5) // 1.0
+    if t[p.SHARE] != 0.0:
+        part, rest = two_prod(s[p.BAR_VOLUME], t[p.SHARE])
+        s[p.LEFT] = floor_quotient(part, rest, t[p.SHARE_SCALE], 0.0)
+    execute_live(s, a, t, opened, False, trades)
+    trigger(s, a, t, opened, opened, scaled(opened, t), trades)
+    if s[p.MOVED] != 0.0:
+        protect(s, a, t, opened)
+    last = opened
+    if t[p.DELAY_PART] != 0.0:
+        last = arrive(s, a, t, cols, i, trades)
+    if t[p.SLIP_KIND] == p.RANDOM_SLIP:
+        s[p.CHANCE] = noise[1][i]
+    if s[p.QTY] != 0.0 or t[p.SHARE] != 0.0:
+        execute_live(s, a, t, last, True, trades)
+        trigger(s, a, t, low, high, 0.0, trades)
+        if s[p.MOVED] != 0.0:
+            protect(s, a, t, last)
+    if t[p.SHARE] != 0.0:
+        close = cols[p.CLOSE][i]
+        execute_live(s, a, t, close, True, trades)
+        trigger(s, a, t, close, close, scaled(close, t), trades)
+        if s[p.MOVED] != 0.0:
+            protect(s, a, t, close)
+
+
+@compiled
+def fund_bar(s: Array, a: Array, t: Array, price_f: float, at_ms: float) -> None:
+    """Funding that has fallen due since the last bar, at the open, on what is held."""
+    times = at_ms // t[p.FUNDING_MS]
+    if s[p.QTY] != 0.0 and s[p.FUNDED] != 0.0 and times > s[p.FUNDED]:
+        fund(s, a, t, times - s[p.FUNDED], scaled(price_f, t))
+    s[p.FUNDED] = times
+
+
+@compiled
+def run_bars(  # noqa: PLR0917 - one call, from C as well
+    bars: int,
+    markets: int,
+    cols: Array,
+    stamps: Array,
+    rules: Array,
+    rows: Array,
+    noise: Array,
+    terms: Array,
+    state: Array,
+    a: Array,
+    trades: Array,
+    equity: Array,
+) -> None:
+    """Run ``bars`` instants. ``cols`` (5, n) and ``rules`` (n) hold the markets' bars one market after the other;
+    ``rows`` (markets, bars) is which of them a market has at an instant, -1 for none; one market needs none."""
+    for m in range(bars):
+        held = 0.0
+        value = 0.0
+        for k in range(markets):
+            i = m if markets == 1 else int(rows[k][m])
+            s, t = state[k], terms[k]
+            if i >= 0:
+                s[p.ROW] = i
+                if t[p.FUNDING_MS] != 0.0:
+                    fund_bar(s, a, t, cols[p.OPEN][i], float(stamps[i]))
+                if s[p.ENTRY_QTY] != 0.0 or s[p.EXIT_QTY] != 0.0 or s[p.STOP] != 0.0 or s[p.TARGET] != 0.0:
+                    trade_bar(s, a, t, cols, i, noise, trades)
+                s[p.LAST_F] = cols[p.CLOSE][i]
+                if s[p.QTY] != 0.0 and t[p.TRAILING] != 0.0:
+                    follow(s, a, t, cols[p.HIGH][i], cols[p.LOW][i], cols[p.CLOSE][i])
+            if s[p.QTY] != 0.0:
+                held = 1.0
+                value += s[p.QTY] * s[p.LAST_F] / t[p.AMOUNT_SCALE]
+        a[p.HELD_BARS] += held
+        equity[m] = a[p.CASH_H] / terms[0][p.CASH_SCALE] + value
+        for k in range(markets):
+            i = m if markets == 1 else int(rows[k][m])
+            if i >= 0 and rules[i] != 0:
+                decide(k, state, a, terms, markets, int(rules[i]))

@@ -1,0 +1,212 @@
+"""The loop as machine code, kept on disk.
+
+numba compiles the functions of ``exact.COMPILED`` once, in some seconds; what comes out is an object file in the cache
+folder, named by its source, the compiler and the processor. Later runs load it through llvmlite alone, which takes a
+tenth of the time and half of the memory of numba itself. Without either the same functions run as they stand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import inspect
+import os
+import types
+from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from tbh.backtest import loop, slots
+from tbh.backtest.exact import COMPILED
+from tbh.backtest.storage import replace_file
+
+ENTRY = "tbh_run_bars"
+_POINTERS = ("cols", "stamps", "rules", "rows", "noise", "terms", "state", "account", "trades", "equity")
+_SIZES = ("bars", "markets", "width", "trades_max")
+
+_WRITTEN = _POINTERS.index("state")
+
+Runner = Callable[..., None]
+"""``run_bars`` of ``loop.py``, however it runs."""
+
+_loaded: list[Any] = []
+
+
+class NotCompiled(RuntimeError):
+    """There is no machine code to be had; ``str`` is why."""
+
+
+def runner(cache: Path | None, *, on_compile: Callable[[], None] = lambda: None) -> Runner:
+    """The compiled loop: what is in the folder ``cache``, or compiled now (``on_compile`` is told before) and kept
+    there; None keeps nothing. Raises ``NotCompiled`` when numba, or llvmlite beneath it, is not installed."""
+    try:
+        llvm: Any = import_module("llvmlite.binding")  # 40 MB that only a backtest pays for
+    except ImportError:
+        raise NotCompiled("numba is not installed") from None
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    file = None if cache is None else cache / f"loop-{_name(llvm)}.o"
+    code = None if file is None else _read(file)
+    if code is None:
+        on_compile()
+        code = _compile(llvm)
+        if file is not None:
+            replace_file(file, [hashlib.sha256(code).digest(), code])
+    return _as_function(_load(llvm, code))
+
+
+def _name(llvm: Any) -> str:
+    """What the machine code depends on, as a hash."""
+    told = hashlib.sha256()
+    for function in COMPILED:
+        told.update(inspect.getsource(function).encode())
+    for name, value in sorted(vars(slots).items()):
+        if isinstance(value, int):
+            told.update(f"{name}={value};".encode())
+    features = llvm.get_host_cpu_features().flatten()
+    versions = [f"{name} {metadata.version(name)}" for name in ("llvmlite", "numba") if _installed(name)]
+    told.update(f"{_POINTERS}{_SIZES}{versions}{llvm.get_host_cpu_name()}{features}".encode())
+    return told.hexdigest()[:32]
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _read(file: Path) -> bytes | None:
+    """The machine code in ``file``; None when there is none, or it is damaged."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return None
+    code = data[32:]
+    return code if code and hashlib.sha256(code).digest() == data[:32] else None
+
+
+def _compile(llvm: Any) -> bytes:
+    try:
+        numba: Any = import_module("numba")  # as long as all the rest together, and only the first run pays for it
+    except ImportError:
+        raise NotCompiled("numba is not installed, and the loop was not compiled before") from None
+    names: dict[str, Any] = {}
+    for function in COMPILED:
+        names |= function.__globals__
+    for function in COMPILED:
+        # A function finds those that it calls by name: it gets the compiled ones in place of the plain ones.
+        plain = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+        names[function.__name__] = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+            plain
+        )
+    kernel = numba.cfunc(_signature(numba), error_model="numpy")(_bridge(names["run_bars"], numba.carray))
+    text = kernel.inspect_llvm().replace(kernel.native_name, ENTRY)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        reloc="default",
+        codemodel="jitdefault",
+        jit=True,
+    )
+    return bytes(machine.emit_object(module))
+
+
+def _signature(numba: Any) -> Any:
+    kinds = numba.types
+    pointers = {"stamps": kinds.int64, "rules": kinds.uint8, "rows": kinds.int64}
+    return kinds.void(
+        *(kinds.intp for _ in _SIZES), *(kinds.CPointer(pointers.get(name, kinds.float64)) for name in _POINTERS)
+    )
+
+
+def _bridge(run_bars: Any, carray: Any) -> Any:
+    """``run_bars`` for C: sizes, then pointers."""
+    state_places, term_places = slots.STATE_PLACES, slots.TERM_PLACES
+    trade_places, account_places = slots.TRADE_PLACES, slots.ACCOUNT_PLACES
+
+    def bridge(  # noqa: PLR0917 - one call from C
+        bars: int,
+        markets: int,
+        width: int,
+        trades_max: int,
+        cols: Any,
+        stamps: Any,
+        rules: Any,
+        rows: Any,
+        noise: Any,
+        terms: Any,
+        state: Any,
+        account: Any,
+        trades: Any,
+        equity: Any,
+    ) -> None:
+        run_bars(
+            bars,
+            markets,
+            carray(cols, (5, width)),
+            carray(stamps, (width,)),
+            carray(rules, (width,)),
+            carray(rows, (markets, bars)),
+            carray(noise, (2, width)),
+            carray(terms, (markets, term_places)),
+            carray(state, (markets, state_places)),
+            carray(account, (account_places,)),
+            carray(trades, (trades_max, trade_places)),
+            carray(equity, (bars,)),
+        )
+
+    return bridge
+
+
+def _load(llvm: Any, code: bytes) -> int:
+    """The address of the entry."""
+    engine = llvm.create_mcjit_compiler(
+        llvm.parse_assembly(""), llvm.Target.from_default_triple().create_target_machine()
+    )
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _loaded.append(engine)  # the code lives as long as its engine
+    return int(engine.get_function_address(ENTRY))
+
+
+def _as_function(address: int) -> Runner:
+    call = ctypes.CFUNCTYPE(None, *(ctypes.c_ssize_t for _ in _SIZES), *(ctypes.c_void_p for _ in _POINTERS))(address)
+
+    def run(bars: int, markets: int, *arrays: npt.NDArray[Any]) -> None:
+        for name, array in zip(_POINTERS, arrays, strict=True):
+            if not array.flags.c_contiguous:
+                raise ValueError(f"{name} is not contiguous")
+        cols, trades = arrays[0], arrays[-2]
+        call(bars, markets, cols.shape[1], len(trades), *(array.ctypes.data for array in arrays))
+
+    return run
+
+
+def plain_runner() -> Runner:
+    """The loop as it stands, for where nothing is compiled: some 500 times as slow."""
+
+    def run(bars: int, markets: int, *arrays: npt.NDArray[Any]) -> None:
+        # Lists of Python's own numbers are read several times as fast as arrays, one at a time.
+        lists = [array.tolist() for array in arrays]
+        loop.run_bars(bars, markets, *lists)
+        for array, values in zip(arrays[_WRITTEN:], lists[_WRITTEN:], strict=True):
+            array[...] = values
+
+    return run
+
+
+def default_cache() -> Path:
+    """``$TBH_CACHE_DIR``, or ``tbh`` in the user's folder of caches."""
+    given = os.environ.get("TBH_CACHE_DIR")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "tbh"
