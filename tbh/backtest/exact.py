@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 _SPLIT = 134217729.0  # 2^27 + 1
+_EXACT = 9007199254740992.0  # 2^53
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 Number = Any
@@ -27,6 +30,12 @@ def compiled(function: _Function) -> _Function:
     """Name a function as a part of the compiled loop; it stays as it is."""
     COMPILED.append(function)
     return function
+
+
+@compiled
+def floored(x: Number) -> Number:
+    """The greatest whole number not above ``x``, as a float of any size."""
+    return float(np.floor(x))
 
 
 @compiled
@@ -89,17 +98,22 @@ def div2(a_high: Number, a_low: Number, b: Number) -> tuple[Number, Number]:
 @compiled
 def floor_quotient(a_high: Number, a_low: Number, b_high: Number, b_low: Number) -> Number:
     """The greatest whole number not above a / b, for a >= 0 and b > 0; exact up to 2^53."""
-    quotient = (a_high / b_high) // 1.0
+    quotient = floored(a_high / b_high)
+    if a_low == 0.0 and b_low == 0.0 and a_high < _EXACT:
+        rest = a_high - quotient * b_high
+        if rest < 0.0:
+            return quotient - 1.0
+        return quotient + 1.0 if rest >= b_high else quotient
     for _ in range(4):
         high, low = mul2(b_high, b_low, quotient)
         rest, rest_low = add2(a_high, a_low, -high, -low)
         if rest < 0.0 or (rest == 0.0 and rest_low < 0.0):
-            quotient += min(rest / b_high // 1.0, -1.0)
+            quotient += min(floored(rest / b_high), -1.0)
             continue
         over, over_low = add2(rest, rest_low, -b_high, -b_low)
         if over < 0.0 or (over == 0.0 and over_low < 0.0):
             break
-        quotient += max(rest / b_high // 1.0, 1.0)
+        quotient += max(floored(rest / b_high), 1.0)
     return max(quotient, 0.0)
 
 

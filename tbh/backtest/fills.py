@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tbh.backtest import slots as p
-from tbh.backtest.exact import Number, add2, compiled, div2, mul2, round_quotient, two_prod
+from tbh.backtest.exact import Number, add2, compiled, div2, floored, mul2, round_quotient, two_prod
 
 Array = Any
 """A float64 array, or anything that is read and written by index."""
@@ -18,7 +18,7 @@ Array = Any
 @compiled
 def scaled(price: float, t: Array) -> Number:
     """A candle's price in the market's units."""
-    return (price * t[p.PRICE_SCALE] + 0.5) // 1.0
+    return floored(price * t[p.PRICE_SCALE] + 0.5)
 
 
 @compiled

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from tbh.backtest import slots as p
-from tbh.backtest.exact import Number, compiled, floor_quotient, two_prod
+from tbh.backtest.exact import Number, compiled, floor_quotient, floored, two_prod
 from tbh.backtest.fills import Array, fund, scaled
-from tbh.backtest.orders import execute_live, follow, protect, trigger
+from tbh.backtest.orders import execute_live, follow, protect, trigger, watch
 from tbh.backtest.sizes import decide
 
 
@@ -16,7 +16,7 @@ def arrive(s: Array, a: Array, t: Array, cols: Array, i: int, trades: Array) -> 
     opened, close = cols[p.OPEN][i], cols[p.CLOSE][i]
     reached = opened + (close - opened) * t[p.DELAY_PART]
     units = t[p.STEP_UNITS]
-    reached = ((scaled(reached, t) / units + 0.5) // 1.0) * units / t[p.PRICE_SCALE]
+    reached = floored(scaled(reached, t) / units + 0.5) * units / t[p.PRICE_SCALE]
     reached = min(max(reached, cols[p.LOW][i]), cols[p.HIGH][i])
     trigger(s, a, t, min(opened, reached), max(opened, reached), 0.0, trades)
     execute_live(s, a, t, reached, True, trades)
@@ -32,7 +32,7 @@ def trade_bar(s: Array, a: Array, t: Array, cols: Array, i: int, noise: Array, t
     if t[p.SLIP_KIND] == p.RANDOM_SLIP:
         s[p.CHANCE] = noise[0][i]
     if t[p.SHARE] != 0.0 or t[p.SLIP_KIND] == p.SHARE_SLIP:
-        s[p.BAR_VOLUME] = (cols[p.VOLUME][i] * t[p.AMOUNT_SCALE] + 0.5) // 1.0
+        s[p.BAR_VOLUME] = floored(cols[p.VOLUME][i] * t[p.AMOUNT_SCALE] + 0.5)
     if t[p.SHARE] != 0.0:
         part, rest = two_prod(s[p.BAR_VOLUME], t[p.SHARE])
         s[p.LEFT] = floor_quotient(part, rest, t[p.SHARE_SCALE], 0.0)
@@ -61,7 +61,7 @@ def trade_bar(s: Array, a: Array, t: Array, cols: Array, i: int, noise: Array, t
 @compiled
 def fund_bar(s: Array, a: Array, t: Array, price_f: float, at_ms: float) -> None:
     """Funding that has fallen due since the last bar, at the open, on what is held."""
-    times = at_ms // t[p.FUNDING_MS]
+    times = floored(at_ms / t[p.FUNDING_MS])
     if s[p.QTY] != 0.0 and s[p.FUNDED] != 0.0 and times > s[p.FUNDED]:
         fund(s, a, t, times - s[p.FUNDED], scaled(price_f, t))
     s[p.FUNDED] = times
@@ -94,11 +94,13 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
                 s[p.ROW] = i
                 if t[p.FUNDING_MS] != 0.0:
                     fund_bar(s, a, t, cols[p.OPEN][i], float(stamps[i]))
-                if s[p.ENTRY_QTY] != 0.0 or s[p.EXIT_QTY] != 0.0 or s[p.STOP] != 0.0 or s[p.TARGET] != 0.0:
+                if cols[p.LOW][i] <= s[p.LOW_GUARD] or cols[p.HIGH][i] >= s[p.HIGH_GUARD]:
                     trade_bar(s, a, t, cols, i, noise, trades)
+                    watch(s)
                 s[p.LAST_F] = cols[p.CLOSE][i]
                 if s[p.QTY] != 0.0 and t[p.TRAILING] != 0.0:
-                    follow(s, a, t, cols[p.HIGH][i], cols[p.LOW][i], cols[p.CLOSE][i])
+                    best = cols[p.HIGH][i] if s[p.QTY] > 0.0 else cols[p.LOW][i]
+                    follow(s, a, t, best, cols[p.CLOSE][i])
             if s[p.QTY] != 0.0:
                 held = 1.0
                 value += s[p.QTY] * s[p.LAST_F] / t[p.AMOUNT_SCALE]
@@ -108,3 +110,4 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
             i = m if markets == 1 else int(rows[k][m])
             if i >= 0 and rules[i] != 0:
                 decide(k, state, a, terms, markets, int(rules[i]))
+                watch(state[k])

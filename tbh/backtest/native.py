@@ -27,6 +27,8 @@ ENTRY = "tbh_run_bars"
 _POINTERS = ("cols", "stamps", "rules", "rows", "noise", "terms", "state", "account", "trades", "equity")
 _SIZES = ("bars", "markets", "width", "trades_max")
 
+_FLAGS = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+"""Nothing here is called from Python or owns memory: no wrappers, no counts of references."""
 _WRITTEN = _POINTERS.index("state")
 
 Runner = Callable[..., None]

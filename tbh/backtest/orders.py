@@ -8,7 +8,7 @@ that is seen; live orders do so in the order of their arrival.
 from __future__ import annotations
 
 from tbh.backtest import slots as p
-from tbh.backtest.exact import add2, compiled, mul2
+from tbh.backtest.exact import Number, add2, compiled, mul2, two_prod
 from tbh.backtest.fills import Array, enlarge, on_step, reduce, scaled, slipped
 
 
@@ -104,32 +104,36 @@ def trigger(
 
 
 @compiled
-def stop_wanted(s: Array, t: Array) -> tuple[float, float]:
-    """The stop that should stand (units, 0 for none), and why: the plain one or the trailing one."""
+def trailed(s: Array, t: Array) -> Number:
+    """Where the trailing stop would stand by the best price so far (units); 0 before its activation."""
+    if s[p.BEST_F] == 0.0:
+        return 0.0
     sign = 1.0 if s[p.QTY] > 0.0 else -1.0
     basis, rest = (s[p.BASIS], 0.0) if s[p.BASIS] != 0.0 else (s[p.AVERAGE_H], s[p.AVERAGE_L])
     whole = t[p.FRACTIONS]
-    stop, cause = 0.0, float(p.BY_STOP)
-    if t[p.STOP_LOSS] != 0.0:
-        high, low = mul2(basis, rest, whole - sign * t[p.STOP_LOSS])
-        stop = on_step(high, low, whole, t)
-    if t[p.TRAILING] == 0.0:
-        return stop, cause
-    trailed = s[p.TIGHTEST]
-    if s[p.BEST_F] != 0.0:
-        best = scaled(s[p.BEST_F], t)
-        gain, gain_low = add2(sign * best, 0.0, -sign * basis, -sign * rest)
-        gain, gain_low = mul2(gain, gain_low, whole)
-        need, need_low = mul2(basis, rest, t[p.ACTIVATE])
-        gain, gain_low = add2(gain, gain_low, -need, -need_low)
-        if gain > 0.0 or (gain == 0.0 and gain_low >= 0.0):
-            high, low = mul2(best, 0.0, whole - sign * t[p.TRAILING])
-            found = on_step(high, low, whole, t)
-            if trailed == 0.0 or sign * found > sign * trailed:
-                trailed = found
-    if trailed != 0.0 and (stop == 0.0 or sign * trailed > sign * stop):
-        return trailed, float(p.BY_TRAILING)
-    return stop, cause
+    best = scaled(s[p.BEST_F], t)
+    gain, gain_low = add2(sign * best, 0.0, -sign * basis, -sign * rest)
+    gain, gain_low = mul2(gain, gain_low, whole)
+    need, need_low = mul2(basis, rest, t[p.ACTIVATE])
+    gain, gain_low = add2(gain, gain_low, -need, -need_low)
+    if gain < 0.0 or (gain == 0.0 and gain_low < 0.0):
+        return 0.0
+    high, low = two_prod(best, whole - sign * t[p.TRAILING])
+    return on_step(high, low, whole, t)
+
+
+@compiled
+def set_stop(s: Array, a: Array, stop: float, cause: float, last_f: float, t: Array) -> None:
+    """Let a stop for all of the position stand at ``stop`` units, in place of the one that stood."""
+    long = s[p.QTY] > 0.0
+    s[p.STOP], s[p.STOP_QTY], s[p.STOP_CAUSE] = stop, abs(s[p.QTY]), cause
+    s[p.STOP_F] = stop / t[p.PRICE_SCALE]
+    s[p.STOP_LIVE] = 1.0 if (last_f <= s[p.STOP_F] if long else last_f >= s[p.STOP_F]) else 0.0
+    a[p.SEQ] += 1.0
+    s[p.STOP_SEQ] = a[p.SEQ]
+    tightest = s[p.TIGHTEST]
+    if tightest == 0.0 or (stop > tightest if long else stop < tightest):
+        s[p.TIGHTEST] = stop
 
 
 @compiled
@@ -139,23 +143,25 @@ def protect(s: Array, a: Array, t: Array, last_f: float) -> None:
     if s[p.QTY] == 0.0:
         return
     long = s[p.QTY] > 0.0
+    sign = 1.0 if long else -1.0
     held = abs(s[p.QTY])
-    stop, cause = stop_wanted(s, t)
+    basis, rest = (s[p.BASIS], 0.0) if s[p.BASIS] != 0.0 else (s[p.AVERAGE_H], s[p.AVERAGE_L])
+    whole = t[p.FRACTIONS]
+    stop, cause = 0.0, float(p.BY_STOP)
+    if t[p.STOP_LOSS] != 0.0:
+        high, low = mul2(basis, rest, whole - sign * t[p.STOP_LOSS])
+        stop = on_step(high, low, whole, t)
+    if t[p.TRAILING] != 0.0:
+        # A stop that trails never retreats, whatever became of the average price.
+        for found in (s[p.TIGHTEST], trailed(s, t)):
+            if found != 0.0 and (stop == 0.0 or sign * found > sign * stop):
+                stop, cause = found, float(p.BY_TRAILING)
     if stop > 0.0 and (s[p.STOP] != stop or s[p.STOP_QTY] != held):
-        s[p.STOP], s[p.STOP_QTY], s[p.STOP_CAUSE] = stop, held, cause
-        s[p.STOP_F] = stop / t[p.PRICE_SCALE]
-        s[p.STOP_LIVE] = 1.0 if (last_f <= s[p.STOP_F] if long else last_f >= s[p.STOP_F]) else 0.0
-        a[p.SEQ] += 1.0
-        s[p.STOP_SEQ] = a[p.SEQ]
-        tightest = s[p.TIGHTEST]
-        if tightest == 0.0 or (stop > tightest if long else stop < tightest):
-            s[p.TIGHTEST] = stop
+        set_stop(s, a, stop, cause, last_f, t)
     if t[p.TAKE_PROFIT] == 0.0:
         return
-    sign = 1.0 if long else -1.0
-    basis, rest = (s[p.BASIS], 0.0) if s[p.BASIS] != 0.0 else (s[p.AVERAGE_H], s[p.AVERAGE_L])
-    high, low = mul2(basis, rest, t[p.FRACTIONS] + sign * t[p.TAKE_PROFIT])
-    target = on_step(high, low, t[p.FRACTIONS], t) if high > 0.0 else 0.0
+    high, low = mul2(basis, rest, whole + sign * t[p.TAKE_PROFIT])
+    target = on_step(high, low, whole, t) if high > 0.0 else 0.0
     if target > 0.0 and (s[p.TARGET] != target or s[p.TARGET_QTY] != held):
         s[p.TARGET], s[p.TARGET_QTY] = target, held
         s[p.TARGET_F] = target / t[p.PRICE_SCALE]
@@ -165,15 +171,28 @@ def protect(s: Array, a: Array, t: Array, last_f: float) -> None:
 
 
 @compiled
-def follow(s: Array, a: Array, t: Array, high_f: float, low_f: float, close_f: float) -> None:
-    """At a bar's close a trailing stop learns of the bar's best price."""
-    if t[p.TRAILING] == 0.0 or s[p.QTY] == 0.0:
+def watch(s: Array) -> None:
+    """Note from which prices on a bar concerns the market's orders at all; most bars don't, and are passed over."""
+    s[p.LOW_GUARD], s[p.HIGH_GUARD] = -1e300, 1e300
+    live = (s[p.STOP] != 0.0 and s[p.STOP_LIVE] != 0.0) or (s[p.TARGET] != 0.0 and s[p.TARGET_LIVE] != 0.0)
+    if live or s[p.ENTRY_QTY] != 0.0 or s[p.EXIT_QTY] != 0.0:
+        s[p.LOW_GUARD] = 1e300
         return
+    if s[p.STOP] != 0.0:
+        s[p.LOW_GUARD if s[p.QTY] > 0.0 else p.HIGH_GUARD] = s[p.STOP_F]
+    if s[p.TARGET] != 0.0:
+        s[p.HIGH_GUARD if s[p.QTY] > 0.0 else p.LOW_GUARD] = s[p.TARGET_F]
+
+
+@compiled
+def follow(s: Array, a: Array, t: Array, best_f: float, close_f: float) -> None:
+    """At a bar's close the trailing stop learns of the bar's best price."""
+    long = s[p.QTY] > 0.0
     best = s[p.BEST_F]
-    if s[p.QTY] > 0.0:
-        if best == 0.0 or high_f > best:
-            s[p.BEST_F] = high_f
-            protect(s, a, t, close_f)
-    elif best == 0.0 or low_f < best:
-        s[p.BEST_F] = low_f
-        protect(s, a, t, close_f)
+    if best != 0.0 and (best_f <= best if long else best_f >= best):
+        return
+    s[p.BEST_F] = best_f
+    stop = trailed(s, t)
+    if stop != 0.0 and (s[p.STOP] == 0.0 or (stop > s[p.STOP] if long else stop < s[p.STOP])):
+        set_stop(s, a, stop, float(p.BY_TRAILING), close_f, t)
+        watch(s)

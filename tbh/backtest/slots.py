@@ -48,7 +48,8 @@ ROW = 29
 FUNDED = 30
 MARKET = 31
 BAR_VOLUME, CHANCE = 32, 33
-TRIP = 34
+LOW_GUARD, HIGH_GUARD = 34, 35
+TRIP = 36
 """The round trip under way, as a row of the trades."""
 STATE_PLACES = TRIP + TRADE_PLACES
 

@@ -10,6 +10,7 @@ trades count; a position that is open at the end counts in the equity alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 
@@ -18,6 +19,7 @@ import numpy as np
 from tbh.strategies.base import FloatArray
 
 YEAR_S = 365 * 86_400
+BLOCK = 8_192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +56,36 @@ def drawdowns(equity: FloatArray, cash: float) -> FloatArray:
 
 
 def _max_drawdown(equity: FloatArray, cash: float) -> float:
-    return max(float(drawdowns(equity, cash).max()), 0.0)
+    deepest, peak = 0.0, cash
+    for part in _blocks(equity):
+        peaks = np.maximum.accumulate(part)
+        np.maximum(peaks, peak, out=peaks)
+        peak = float(peaks[-1])
+        np.divide(part, peaks, out=peaks)
+        deepest = max(deepest, 1.0 - float(peaks.min()))
+    return deepest
 
 
 def _sharpe(equity: FloatArray, cash: float, timeframe_s: int) -> float | None:
     if float(equity.min()) <= 0.0:
         return None  # a return on nothing is none
-    returns = np.empty_like(equity)
-    returns[0] = equity[0] / cash
-    np.divide(equity[1:], equity[:-1], out=returns[1:])
-    mean = float(returns.mean())
-    returns -= mean
-    deviation = sqrt(float(np.dot(returns, returns)) / len(returns))
+    total = squares = 0.0
+    before = cash
+    for part in _blocks(equity):
+        returns = np.empty_like(part)
+        returns[0] = part[0] / before
+        np.divide(part[1:], part[:-1], out=returns[1:])
+        returns -= 1.0
+        before = float(part[-1])
+        total += float(returns.sum())
+        squares += float(np.dot(returns, returns))
+    mean = total / len(equity)
+    variance = squares / len(equity) - mean * mean
     # What is left of a constant after rounding is no deviation.
-    return (mean - 1.0) / deviation * sqrt(YEAR_S / timeframe_s) if deviation > 1e-15 else None
+    return mean / sqrt(variance) * sqrt(YEAR_S / timeframe_s) if variance > 1e-30 else None
+
+
+def _blocks(values: FloatArray) -> Iterator[FloatArray]:
+    """A piece at a time: what fits the cache is read once, and no array as long as the run is made."""
+    for start in range(0, len(values), BLOCK):
+        yield values[start : start + BLOCK]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tbh.backtest import slots as p
-from tbh.backtest.exact import add2, div2, mul2
 from tbh.backtest.terms import AMOUNT_DECIMALS, Scales
 from tbh.domain.money import EXACT, divide, plain
 from tbh.strategies.base import FloatArray
@@ -22,8 +21,7 @@ CAUSES = ("exit", "stop", "trailing", "target")
 """Why a position was left, by code."""
 REASONS = ("exit", "stop", "stop", "target")
 """The same as ``tbh demo`` has it, whose stop is one order whatever moved it."""
-_POWER_MAX = 22
-"""Powers of ten up to here are exact as floats."""
+_NUMBERS = ("entry_price", "exit_price", "qty", "fees", "pnl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class Trades:
 
     ``side`` is 1 or -1; ``symbol`` counts the markets; times are ms UTC of the bars that opened, ``entry_row`` and
     ``exit_row`` those bars. Prices are averages in quote, ``qty`` is base, ``fees``, ``funding`` and ``pnl`` (after
-    both) are quote, each the float nearest to the exact number. ``cause`` is a place in ``CAUSES``.
+    both) are quote; ``rows`` has them to the last digit. ``cause`` is a place in ``CAUSES``.
     """
 
     side: npt.NDArray[np.int8]
@@ -71,13 +69,12 @@ def trades_of(raw: FloatArray, stamps: npt.NDArray[np.int64], offsets: Sequence[
     symbol = raw[:, p.T_SYMBOL].astype(np.int64)
     entry, left = raw[:, p.T_ENTRY_BAR].astype(np.int64), raw[:, p.T_EXIT_BAR].astype(np.int64)
     begins = np.asarray(offsets, dtype=np.int64)[symbol]
-    decimals = np.asarray(scales.price)[symbol]
     qty, side = raw[:, p.T_QTY], raw[:, p.T_SIDE]
-    paid, got = (raw[:, p.T_PAID_H], raw[:, p.T_PAID_L]), (raw[:, p.T_GOT_H], raw[:, p.T_GOT_L])
-    fees, funding = (raw[:, p.T_FEES_H], raw[:, p.T_FEES_L]), (raw[:, p.T_FUNDING_H], raw[:, p.T_FUNDING_L])
-    gross = mul2(*add2(*got, -paid[0], -paid[1]), side * 10.0**scales.rate)
-    net = add2(*add2(*gross, -fees[0], -fees[1]), -funding[0], -funding[1])
-    notional = AMOUNT_DECIMALS + decimals
+    paid, got, fees = raw[:, p.T_PAID_H], raw[:, p.T_GOT_H], raw[:, p.T_FEES_H]
+    notional = 10.0 ** (AMOUNT_DECIMALS + np.asarray(scales.price)[symbol])
+    rate = 10.0**scales.rate
+    gross = side * ((got - paid) + (raw[:, p.T_GOT_L] - raw[:, p.T_PAID_L]))
+    units = qty * (notional / 10.0**AMOUNT_DECIMALS)
     return Trades(
         side=side.astype(np.int8),
         symbol=symbol,
@@ -85,12 +82,12 @@ def trades_of(raw: FloatArray, stamps: npt.NDArray[np.int64], offsets: Sequence[
         exit_time=stamps[left],
         entry_row=entry - begins,
         exit_row=left - begins,
-        entry_price=_unscaled(div2(*paid, qty), decimals),
-        exit_price=_unscaled(div2(*got, qty), decimals),
+        entry_price=paid / units,
+        exit_price=got / units,
         qty=qty / 10.0**AMOUNT_DECIMALS,
-        fees=_unscaled(fees, notional + scales.rate),
-        funding=_unscaled(funding, notional + scales.rate),
-        pnl=_unscaled(net, notional + scales.rate),
+        fees=fees / (notional * rate),
+        funding=raw[:, p.T_FUNDING_H] / (notional * rate),
+        pnl=(gross * rate - fees - raw[:, p.T_FUNDING_H]) / (notional * rate),
         cause=raw[:, p.T_CAUSE].astype(np.int8),
         layers=raw[:, p.T_LAYERS].astype(np.int8),
         raw=raw,
@@ -98,45 +95,14 @@ def trades_of(raw: FloatArray, stamps: npt.NDArray[np.int64], offsets: Sequence[
     )
 
 
-def fingerprint(rows: Iterable[Sequence[Any]]) -> str:
-    """sha256, 64 hex digits, over rows of side (1, -1), entry and exit time (ms), entry and exit price, quantity, PnL
-    (floats nearest to the exact numbers, of which ten digits count) and exit reason."""
+def fingerprint(rows: Iterable[Mapping[str, Any]]) -> str:
+    """sha256, 64 hex digits, over trades as they are printed (``Trades.rows``, ``tbh demo --json``): side, times,
+    reason, and of each price, quantity and sum ten digits."""
     told = hashlib.sha256()
-    for side, entered, left, entry_price, exit_price, qty, pnl, reason in rows:
-        line = f"{side} {entered} {left} {entry_price:.10g} {exit_price:.10g} {qty:.10g} {pnl:.10g} {reason}\n"
-        told.update(line.encode())
+    for row in rows:
+        numbers = " ".join(f"{float(row[name]):.10g}" for name in _NUMBERS)
+        told.update(f"{row['side']} {row['entry_time']} {row['exit_time']} {numbers} {row['exit_reason']}\n".encode())
     return told.hexdigest()
-
-
-def fingerprint_of(trades: Trades) -> str:
-    """The fingerprint of a run."""
-    return fingerprint(
-        zip(
-            trades.side.tolist(),
-            trades.entry_time.tolist(),
-            trades.exit_time.tolist(),
-            trades.entry_price.tolist(),
-            trades.exit_price.tolist(),
-            trades.qty.tolist(),
-            trades.pnl.tolist(),
-            (REASONS[cause] for cause in trades.cause.tolist()),
-            strict=True,
-        )
-    )
-
-
-def fingerprint_of_rows(rows: Iterable[dict[str, Any]]) -> str:
-    """The fingerprint of trades as they are printed (``Trades.rows``, ``tbh demo --json``)."""
-    return fingerprint(
-        (
-            1 if row["side"] == "long" else -1,
-            _ms(row["entry_time"]),
-            _ms(row["exit_time"]),
-            *(float(row[name]) for name in ("entry_price", "exit_price", "qty", "pnl")),
-            row["exit_reason"],
-        )
-        for row in rows
-    )
 
 
 def whole(high: float, low: float) -> int:
@@ -185,19 +151,5 @@ def _row(row: list[float], scales: Scales, entered_ms: int, left_ms: int) -> dic
     }
 
 
-def _unscaled(value: tuple[FloatArray, FloatArray], decimals: npt.NDArray[Any]) -> FloatArray:
-    high, low = value
-    first = np.minimum(decimals, _POWER_MAX)
-    high, low = div2(high, low, 10.0**first)
-    if (decimals > _POWER_MAX).any():
-        high, low = div2(high, low, 10.0 ** (decimals - first))
-    nearest: FloatArray = high + low
-    return nearest
-
-
 def _iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _ms(text: str) -> int:
-    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()) * 1000

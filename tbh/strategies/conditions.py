@@ -117,6 +117,10 @@ def _comparison(node: Comparison) -> Rule:
     now, before = (operator.gt, operator.le) if node.op == "crosses_above" else (operator.lt, operator.ge)
 
     def crosses(columns: ColumnsByName, start: int, stop: int) -> BoolArray:
+        if start == 0 and stop > 1:
+            # Nothing crosses on the first row, and without it nothing has to be copied to look one row back.
+            rest = crosses(columns, 1, stop)
+            return np.concatenate((np.zeros(1, dtype=np.bool_), np.broadcast_to(rest, (stop - 1,))))
         here: BoolArray = now(left(columns, start, stop, 0), right(columns, start, stop, 0))
         result: BoolArray = here & before(left(columns, start, stop, 1), right(columns, start, stop, 1))
         return result
