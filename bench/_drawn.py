@@ -118,7 +118,7 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
 
 
 @st.composite
-def cases(draw: st.DrawFn, data: Path, *, bars: int, shared_volume: bool = False) -> Case:
+def cases(draw: st.DrawFn, data: Path, *, bars: int, by_volume: bool = False) -> Case:
     """A definition, a slice of a recorded market, cash and a fee."""
     market = draw(st.sampled_from(MARKETS))
     file = load_candles(data / "candles" / market)
@@ -131,7 +131,7 @@ def cases(draw: st.DrawFn, data: Path, *, bars: int, shared_volume: bool = False
         start=start,
         cash=str(cash),
         fee=draw(st.sampled_from(["0", "0.0005", "0.001", "0.00075"])),
-        volume_share=draw(st.sampled_from(["0.0001", "0.001", "0.01"])) if shared_volume else None,
+        volume_share=draw(st.sampled_from(["0.0001", "0.001", "0.01"])) if by_volume else None,
     )
 
 
@@ -188,6 +188,7 @@ def differences(run: Run, report: dict[str, Any]) -> list[str]:
     held = run.open_positions[0].qty if run.open_positions else "0"
     ends = {
         "equity": (run.final_equity, report["equity"]),
+        "fees": (run.fees, report["fees"]),
         "cash": (run.cash, report["cash"]),
         "position": (held, report["position"]["qty"]),
         "fills": (run.fills, report["fills"]),

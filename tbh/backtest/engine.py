@@ -19,7 +19,7 @@ from tbh.backtest.native import Runner
 from tbh.backtest.options import Options, SlippageKind
 from tbh.backtest.stats import Statistics, statistics
 from tbh.backtest.terms import AMOUNT_DECIMALS, Scales, pair, scales_of, terms_of
-from tbh.backtest.trades import Trades, price_text, text_of, trades_of, whole
+from tbh.backtest.trades import Trades, price_text, text_of, total_of, trades_of, whole
 from tbh.domain.money import EXACT
 from tbh.strategies.base import BoolArray, FloatArray
 from tbh.strategies.dynamic import DynamicStrategy
@@ -54,6 +54,8 @@ class Run:
     equity: FloatArray
     final_equity: str
     cash: str
+    fees: str
+    funding: str
     open_positions: tuple[OpenPosition, ...]
     fills: int
     refused: dict[str, int]
@@ -109,7 +111,9 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
         table,
         equity,
     )
-    trades = trades_of(table[: int(account[p.TRADES])], bars.stamps, bars.offsets, scales)
+    raw = table[: int(account[p.TRADES])]
+    paid = np.concatenate((raw, state[_held(state), p.TRIP :]))
+    trades = trades_of(raw, bars.stamps, bars.offsets, scales)
     return Run(
         bars=sum(len(market) for market in markets),
         stamps=bars.instants,
@@ -117,6 +121,8 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
         equity=equity,
         final_equity=_final_equity(state, account, scales),
         cash=text_of(whole(account[p.CASH_H], account[p.CASH_L]), scales.account),
+        fees=total_of(paid, p.T_FEES_H, scales),
+        funding=total_of(paid, p.T_FUNDING_H, scales) if options.funding_rate else "0",
         open_positions=_open_positions(state, scales),
         fills=int(account[p.FILLS]),
         refused={

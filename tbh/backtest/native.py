@@ -106,7 +106,10 @@ def _compile(llvm: Any) -> bytes:
         names[function.__name__] = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(
             plain
         )
-    kernel = numba.cfunc(_signature(numba), error_model="numpy")(_bridge(names["run_bars"], numba.carray))
+    try:
+        kernel = numba.cfunc(_signature(numba), error_model="numpy")(_bridge(names["run_bars"], numba.carray))
+    except numba.core.errors.NumbaError as error:
+        raise NotCompiled(f"numba {numba.__version__} does not compile the loop ({type(error).__name__})") from error
     text = kernel.inspect_llvm().replace(kernel.native_name, ENTRY)
     module = llvm.parse_assembly(text)
     module.verify()

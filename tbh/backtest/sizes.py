@@ -73,7 +73,7 @@ def others_open(k: int, state: Array, markets: int) -> Number:
 def enter(k: int, state: Array, a: Array, terms: Array, markets: int, side: float, layer: float) -> None:
     """Send an entry (``layer`` 0) or a pyramid, at the close of the market ``k``'s bar, or count why there is none."""
     s, t = state[k], terms[k]
-    if s[p.ENTRY_QTY] != 0.0:
+    if s[p.ENTRY_QTY] != 0.0 or (layer != 0.0 and s[p.EXIT_QTY] != 0.0):
         a[p.REFUSED_OPEN] += 1.0
         return
     if layer == 0.0 and others_open(k, state, markets) >= t[p.POSITIONS_MAX]:

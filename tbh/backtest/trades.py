@@ -105,6 +105,15 @@ def fingerprint(rows: Iterable[Mapping[str, Any]]) -> str:
     return told.hexdigest()
 
 
+def total_of(rows: FloatArray, place: int, scales: Scales) -> str:
+    """The exact sum of fees (``slots.T_FEES_H``) or funding over rows of trades, as text."""
+    total = 0
+    for row in rows.tolist():
+        finer = max(scales.price) - scales.price[int(row[p.T_SYMBOL])]
+        total += whole(row[place], row[place + 1]) * 10**finer
+    return text_of(total, scales.account)
+
+
 def whole(high: float, low: float) -> int:
     """The whole number that a pair stands for."""
     return int(high) + int(low)

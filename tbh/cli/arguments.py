@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tbh import __version__
+from tbh.cli.backtest_arguments import add_backtest_command
 from tbh.cli.local_arguments import add_database_commands
 from tbh.cli.operator_arguments import add_operator_commands
 from tbh.cli.parser import SEED_MAX, Parser, cash, fee_rate, path, share, speed, symbol, whole
@@ -39,6 +40,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"tbh {__version__}")
     commands = _commands(parser)
     _add_demo(commands)
+    add_backtest_command(commands, add=_add)
     add_run_command(commands, add=_add)
     add_database_commands(commands, group=_group, add=_add)
     add_operator_commands(commands, group=_group, add=_add)

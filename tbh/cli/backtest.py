@@ -1,0 +1,112 @@
+"""``tbh backtest``: a strategy over recorded candles, by the fast engine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tbh.backtest.columns import Columns, load_columns
+from tbh.backtest.engine import Run, backtest
+from tbh.backtest.native import NotCompiled, Runner, default_cache, plain_runner, runner
+from tbh.backtest.options import Options, Slippage, SlippageKind
+from tbh.cli.backtest_view import Stages, as_json, print_report
+from tbh.cli.parser import EXIT_USAGE, CommandError, one_line
+from tbh.cli.strategy import load_definition
+from tbh.infra.candles import CandleError
+from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.series import IndicatorError
+
+UNNAMED = "BASE/QUOTE"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the backtest and print what it came to; CommandError for a file or an option that can't be used."""
+    files: list[Path] = args.candles
+    symbols = _symbols(args, files)
+    definition = load_definition(args.strategy)
+    options = _options(args)
+    strategy = DynamicStrategy(definition)
+    with Stages(sys.stderr, shown=sys.stderr.isatty()) as stages:
+        stages.begin("reading candles")
+        cache = default_cache()
+        markets = [_market(file, args, strategy, None if args.no_cache else cache) for file in files]
+        run_bars = _runner(cache, stages)
+        stages.begin("trading")
+        try:
+            made = backtest(strategy, markets, options, run_bars)
+        except IndicatorError as error:
+            raise CommandError(f"{args.strategy}: {error}") from error
+    _print(args, strategy, symbols, options, markets, made)
+    return 0
+
+
+def _symbols(args: argparse.Namespace, files: list[Path]) -> list[str]:
+    symbols: list[str] = args.symbol or ([UNNAMED] if len(files) == 1 else [file.name for file in files])
+    if len(symbols) != len(files):
+        raise CommandError(
+            f"--symbol is given {len(symbols)} time(s) and --candles {len(files)} time(s); name each market or none",
+            exit_code=EXIT_USAGE,
+        )
+    if len(set(files)) != len(files):
+        raise CommandError("--candles names a file twice; one account trades each market once", exit_code=EXIT_USAGE)
+    return symbols
+
+
+def _options(args: argparse.Namespace) -> Options:
+    slips = args.slippage
+    more = {} if args.funding is None else {"funding_rate": args.funding.rate, "funding_hours": args.funding.hours}
+    return Options(
+        cash=args.cash,
+        fee=args.fee,
+        slippage=Slippage(kind=SlippageKind(slips.model), rate=slips.rate, deviation=slips.deviation, seed=args.seed),
+        latency_bars=args.latency_bars,
+        latency_ms=args.latency_ms,
+        volume_share=args.volume_share,
+        positions_max=args.max_positions,
+        **more,
+    )
+
+
+def _market(file: Path, args: argparse.Namespace, strategy: DynamicStrategy, cache: Path | None) -> Columns:
+    try:
+        market = load_columns(file, timeframe_s=strategy.timeframe_s, cache=cache).first(args.bars)
+    except CandleError as error:
+        raise CommandError(str(error)) from error
+    # The first decision needs every value, and its order one bar more.
+    needed = strategy.warmup + 2
+    if len(market) < needed:
+        raise CommandError(
+            f"{file}: {len(market)} bars, and the strategy can't trade before it has {needed}; take more candles"
+        )
+    if gaps := market.gaps:
+        missing = sum(gap.missing for gap in gaps)
+        _warn(f"{file}: {missing} bars are missing in {len(gaps)} gap(s); they are not filled in")
+    return market
+
+
+def _runner(cache: Path, stages: Stages) -> Runner:
+    try:
+        return runner(cache, on_compile=lambda: stages.begin("compiling the engine, once"))
+    except NotCompiled as reason:
+        _warn(f"{reason}: the engine is not compiled and takes 100 times as long; pip install 'tbh[backtest]'")
+        return plain_runner()
+
+
+def _print(
+    args: argparse.Namespace,
+    strategy: DynamicStrategy,
+    symbols: list[str],
+    options: Options,
+    markets: list[Columns],
+    made: Run,
+) -> None:
+    if args.json:
+        print(json.dumps(as_json(strategy.name, symbols, options, made), allow_nan=False))
+    else:
+        print_report(strategy.name, symbols, options, markets, made)
+
+
+def _warn(text: str) -> None:
+    print(f"tbh: {one_line(text)}", file=sys.stderr)
