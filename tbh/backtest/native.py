@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import inspect
 import os
 import types
 from collections.abc import Callable
@@ -63,11 +62,8 @@ def runner(cache: Path | None, *, on_compile: Callable[[], None] = lambda: None)
 def _name(llvm: Any) -> str:
     """What the machine code depends on, as a hash."""
     told = hashlib.sha256()
-    for function in COMPILED:
-        told.update(inspect.getsource(function).encode())
-    for name, value in sorted(vars(slots).items()):
-        if isinstance(value, int):
-            told.update(f"{name}={value};".encode())
+    for file in sorted({function.__code__.co_filename for function in COMPILED} | {str(slots.__file__), __file__}):
+        told.update(Path(file).read_bytes())
     features = llvm.get_host_cpu_features().flatten()
     versions = [f"{name} {metadata.version(name)}" for name in ("llvmlite", "numba") if _installed(name)]
     told.update(f"{_POINTERS}{_SIZES}{versions}{llvm.get_host_cpu_name()}{features}".encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -55,8 +54,9 @@ class Trades:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each trade as ``tbh demo --json`` prints it, money as text with every digit."""
-        for index, row in enumerate(self.raw.tolist()):
-            yield _row(row, self.scales, int(self.entry_time[index]), int(self.exit_time[index]))
+        times = zip(_iso(self.entry_time), _iso(self.exit_time), strict=True)
+        for row, (entered, left) in zip(self.raw.tolist(), times, strict=True):
+            yield _row(row, self.scales, entered, left)
 
     def causes(self) -> dict[str, int]:
         """How many were left for what."""
@@ -121,10 +121,10 @@ def whole(high: float, low: float) -> int:
 
 def text_of(number: int, decimals: int) -> str:
     """``number`` times ``10^-decimals``, without an exponent or zeros at its end."""
-    digits = str(abs(number)).rjust(decimals + 1, "0")
-    cut = len(digits) - decimals
-    rest = digits[cut:].rstrip("0")
-    text = f"{digits[:cut]}.{rest}" if rest else digits[:cut]
+    if not decimals:
+        return str(number)
+    digits = f"{abs(number):0{decimals + 1}d}"
+    text = f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
     return f"-{text}" if number < 0 else text
 
 
@@ -138,7 +138,7 @@ def price_text(notional: int, qty: int, decimals: int) -> str:
     )
 
 
-def _row(row: list[float], scales: Scales, entered_ms: int, left_ms: int) -> dict[str, Any]:
+def _row(row: list[float], scales: Scales, entered: str, left: str) -> dict[str, Any]:
     market = int(row[p.T_SYMBOL])
     qty = int(row[p.T_QTY])
     paid, got = whole(row[p.T_PAID_H], row[p.T_PAID_L]), whole(row[p.T_GOT_H], row[p.T_GOT_L])
@@ -149,8 +149,8 @@ def _row(row: list[float], scales: Scales, entered_ms: int, left_ms: int) -> dic
     decimals = scales.price[market]
     return {
         "side": "long" if long else "short",
-        "entry_time": _iso(entered_ms),
-        "exit_time": _iso(left_ms),
+        "entry_time": entered,
+        "exit_time": left,
         "entry_price": price_text(paid, qty, decimals),
         "exit_price": price_text(got, qty, decimals),
         "qty": text_of(qty, AMOUNT_DECIMALS),
@@ -160,5 +160,6 @@ def _row(row: list[float], scales: Scales, entered_ms: int, left_ms: int) -> dic
     }
 
 
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _iso(times: npt.NDArray[np.int64]) -> list[str]:
+    texts: list[str] = np.datetime_as_string(times.astype("datetime64[ms]"), unit="s", timezone="UTC").tolist()
+    return texts

@@ -175,30 +175,35 @@ def _read_parquet(file: Path) -> Columns:
         import pyarrow.parquet as pq  # noqa: PLC0415  # only with the extra
     except ImportError as error:
         raise CandleError(f"{file}: parquet needs pyarrow; install the extra 'parquet', or convert to csv") from error
+    # Arrow's own allocators keep what was freed; a column that is done with is room for the next.
+    pa.set_memory_pool(pa.system_memory_pool())
     try:
         with pq.ParquetFile(file) as parquet:
             for name in COLUMNS:
                 _place(file, parquet.schema_arrow.names, name)
             if parquet.metadata.num_rows > MAX_ROWS:
                 raise CandleError(f"{file}: {parquet.metadata.num_rows} rows, more than {MAX_ROWS}; split it")
-            table = parquet.read(columns=list(COLUMNS), use_threads=False)
+            arrays = {name: _parquet_column(file, parquet, name) for name in COLUMNS}
     except (pa.ArrowException, OSError) as error:
         # pyarrow reports broken contents as an OSError as well, but only the system's own carries a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise CandleError(f"{file}: not a readable parquet file ({reason}); fetch it again") from error
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for name in COLUMNS:
-        column = table.column(name)
-        fits = pa.types.is_integer(column.type) or (name != "timestamp" and pa.types.is_float64(column.type))
-        if not fits:
-            wanted = "int64, ms since 1970 UTC" if name == "timestamp" else "float64"
-            raise CandleError(f"{file}: column {name} is of type {column.type}; it must be {wanted}")
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True) + 1
-            raise CandleError(f"{file}, row {row}: {name} is empty; every cell needs a number")
-        dtype = np.int64 if name == "timestamp" else np.float64
-        arrays[name] = np.ascontiguousarray(column.to_numpy(), dtype=dtype)
     timestamps = arrays.pop("timestamp")
     return Columns(file=file, timestamps=timestamps, arrays=arrays, texts=None, row_word="row", row_offset=0)
+
+
+def _parquet_column(file: Path, parquet: Any, name: str) -> npt.NDArray[Any]:
+    """One column at a time: all of them as a table would be a second copy of the file in memory."""
+    import pyarrow as pa  # noqa: PLC0415  # only with the extra
+
+    column = parquet.read(columns=[name], use_threads=False).column(0)
+    fits = pa.types.is_integer(column.type) or (name != "timestamp" and pa.types.is_float64(column.type))
+    if not fits:
+        wanted = "int64, ms since 1970 UTC" if name == "timestamp" else "float64"
+        raise CandleError(f"{file}: column {name} is of type {column.type}; it must be {wanted}")
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True) + 1
+        raise CandleError(f"{file}, row {row}: {name} is empty; every cell needs a number")
+    return np.ascontiguousarray(column.to_numpy(), dtype=np.int64 if name == "timestamp" else np.float64)
