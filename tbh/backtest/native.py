@@ -50,7 +50,7 @@ def runner(cache: Path | None, *, on_compile: Callable[[], None] = lambda: None)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     file = None if cache is None else cache / f"loop-{_name(llvm)}.o"
-    code = None if file is None else _read(file)
+    code = None if file is None else kept_code(file)
     if code is None:
         on_compile()
         code = _compile(llvm)
@@ -78,7 +78,7 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _read(file: Path) -> bytes | None:
+def kept_code(file: Path) -> bytes | None:
     """The machine code in ``file``; None when there is none, or it is damaged."""
     try:
         data = file.read_bytes()

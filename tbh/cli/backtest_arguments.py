@@ -16,7 +16,7 @@ LATENCY_BARS_MAX = 1_000
 LATENCY_MS_MAX = 31 * 86_400_000
 POSITIONS_MAX = 1_000
 
-_RATE = re.compile(r"\d{1,12}(\.\d{1,12})?|\.\d{1,12}", re.ASCII)
+_RATE = re.compile(r"\d{1,12}(?:\.\d{1,12})?|\.\d{1,12}", re.ASCII)
 _MODELS = {"none": 0, "fixed": 1, "proportional": 1, "volume_share": 1, "random": 2}
 
 _EXAMPLES = """examples:

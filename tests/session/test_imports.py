@@ -18,6 +18,8 @@ HEAVY = (
     "postgrest",
     "httpx",
     "requests",
+    "numba",
+    "llvmlite",
     "pytest",
 )
 

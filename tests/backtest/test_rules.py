@@ -1,0 +1,126 @@
+"""When orders fill and at which price, bar by bar. What `tbh demo` does is in test_parity.py."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+STOPS = {"stop_loss": "0.02", "take_profit": "0.05"}
+SHORT = {
+    "entry": {"short": {"left": "close", "op": "==", "right": 100}},
+    "exit": {"short": {"left": "close", "op": "==", "right": 90}},
+}
+SIGNAL = (100.0, 100.0, 100.0, 100.0)
+
+
+def only(run):
+    (trade,) = run.trades.rows()
+    return trade
+
+
+def test_a_signal_on_the_close_fills_at_the_next_open(run) -> None:
+    made = run([SIGNAL, (101, 102, 100, 110), (103, 104, 103, 104)])
+    trade = only(made)
+    assert (trade["entry_price"], trade["exit_price"], trade["pnl"]) == ("101", "103", "2")
+    assert (made.trades.entry_row[0], made.trades.exit_row[0]) == (1, 2)
+
+
+def test_a_stop_is_live_on_the_entry_bar_and_fills_at_its_price(run) -> None:
+    trade = only(run([SIGNAL, (100, 101, 97, 99), (99, 99, 99, 99)], stops=STOPS))
+    assert (trade["exit_price"], trade["exit_reason"], trade["entry_time"]) == ("98", "stop", trade["exit_time"])
+
+
+def test_a_bar_that_opens_beyond_the_stop_fills_it_at_the_open(run) -> None:
+    trade = only(run([SIGNAL, (100, 101, 99, 99), (95, 96, 94, 95)], stops=STOPS))
+    assert (trade["exit_price"], trade["exit_reason"]) == ("95", "stop")
+
+
+def test_a_target_fills_at_its_price_or_at_an_open_that_is_better(run) -> None:
+    within = only(run([SIGNAL, (100, 106, 99, 104), (104, 104, 104, 104)], stops=STOPS))
+    beyond = only(run([SIGNAL, (100, 101, 99, 101), (107, 108, 106, 107)], stops=STOPS))
+    assert [(one["exit_price"], one["exit_reason"]) for one in (within, beyond)] == [
+        ("105", "target"),
+        ("107", "target"),
+    ]
+
+
+def test_the_stop_wins_on_a_bar_that_touches_both(run) -> None:
+    trade = only(run([SIGNAL, (100, 110, 90, 101), (101, 101, 101, 101)], stops=STOPS))
+    assert (trade["exit_price"], trade["exit_reason"]) == ("98", "stop")
+
+
+def test_a_stop_measured_from_the_signal_that_the_entry_has_passed_fills_at_once(run) -> None:
+    trade = only(run([SIGNAL, (97, 99, 96, 98), (98, 98, 98, 98)], stops=STOPS | {"basis": "signal_close"}))
+    assert (trade["entry_price"], trade["exit_price"], trade["exit_reason"]) == ("97", "97", "stop")
+
+
+def test_a_trailing_stop_follows_the_bars_that_have_closed(run) -> None:
+    bars = [SIGNAL, (100, 104, 99, 103), (103, 106, 102, 105), (105, 105, 103, 104)]
+    made = run(bars, stops={"trailing": {"distance": "0.02", "activate_at": "0.03"}})
+    trade = only(made)
+    assert (trade["exit_price"], trade["exit_reason"]) == ("103.88", "stop"), "2 % behind the high of the third bar"
+    assert made.trades.causes() == {"exit": 0, "stop": 0, "trailing": 1, "target": 0}
+
+
+def test_an_exit_and_an_opposite_entry_on_one_bar_reverse_the_position(run) -> None:
+    rules = {
+        "entry": {
+            "long": {"left": "close", "op": "==", "right": 100},
+            "short": {"left": "close", "op": "==", "right": 110},
+        },
+        "exit": {"long": {"left": "close", "op": "==", "right": 110}},
+    }
+    made = run([SIGNAL, (101, 110, 100, 110), (108, 109, 107, 108)], **rules)
+    assert only(made)["exit_price"] == "108"
+    assert [(one.qty, one.entry_price) for one in made.open_positions] == [("-1", "108")]
+
+
+def test_a_short_mirrors_a_long(run) -> None:
+    made = run([SIGNAL, (100, 101, 94, 96), (96, 96, 96, 96)], stops=STOPS, **SHORT)
+    trade = only(made)
+    assert (trade["side"], trade["exit_price"], trade["exit_reason"], trade["pnl"]) == ("short", "95", "target", "5")
+
+
+def test_what_is_open_at_the_end_stays_open_and_counts_in_the_equity_alone(run) -> None:
+    made = run([SIGNAL, (101, 102, 100, 105)])
+    assert len(made.trades) == 0
+    assert (made.final_equity, made.cash, made.open_positions[0].qty) == ("10004", "9899", "1")
+    assert list(made.equity) == [10_000.0, 10_004.0]
+
+
+def test_fees_are_paid_on_each_side(run) -> None:
+    made = run([SIGNAL, (101, 102, 100, 110), (103, 104, 103, 104)], options={"fee": Decimal("0.001")})
+    assert (only(made)["fees"], only(made)["pnl"], made.fees) == ("0.204", "1.796", "0.204")
+
+
+@pytest.mark.parametrize(
+    ("sizing", "qty"),
+    [
+        ({"kind": "fixed_quantity", "value": "2.123456789"}, "2.12345678"),
+        ({"kind": "fixed_notional", "value": "1000"}, "10"),
+        ({"kind": "equity_fraction", "value": "0.5"}, "50"),
+        ({"kind": "equity_fraction", "value": "1"}, "99.9000999"),
+        ({"kind": "risk_fraction", "value": "0.01"}, "50"),
+    ],
+)
+def test_a_size_is_floored_to_the_amount_step_and_leaves_room_for_its_fee(run, sizing, qty: str) -> None:
+    bars = [SIGNAL, (100, 101, 99, 110), (100, 101, 99, 100)]
+    made = run(bars, sizing=sizing, stops={"stop_loss": "0.02"}, options={"fee": Decimal("0.001")})
+    assert only(made)["qty"] == qty
+
+
+def test_an_entry_beyond_the_funds_is_refused_and_counted(run) -> None:
+    made = run([SIGNAL, SIGNAL, SIGNAL], sizing={"kind": "fixed_quantity", "value": "101"})
+    assert (len(made.trades), made.fills, made.refused["funds"]) == (0, 0, 3)
+
+
+def test_a_pyramid_moves_the_average_price_and_its_stop(run) -> None:
+    made = run(
+        [SIGNAL, (100, 104, 99, 103), (104, 105, 103, 104), (104, 104, 99, 100)],
+        pyramid={"long": {"left": "close", "op": "==", "right": 103}, "max_layers": 1},
+        stops={"stop_loss": "0.02"},
+    )
+    trade = only(made)
+    assert (trade["entry_price"], trade["qty"], trade["exit_price"]) == ("102", "2", "99.96")
+    assert made.trades.layers[0] == 2

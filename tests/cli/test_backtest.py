@@ -1,0 +1,314 @@
+"""``tbh backtest``: what it prints, what it refuses in one line, and what it never reaches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tbh.cli.backtest
+from tbh.backtest.native import NotCompiled, plain_runner
+from tbh.backtest.trades import fingerprint
+from tbh.cli import main as cli_main
+from tbh.cli.backtest_view import Stages
+from tbh.infra.simmarket import simulated_market
+from tbh.strategies.definition import MAX_BYTES
+
+Run = Callable[..., tuple[int, str, list[str]]]
+HEADER = "timestamp,open,high,low,close,volume"
+CROSS = {
+    "name": "cross",
+    "timeframe": "1m",
+    "indicators": [
+        {"id": "fast", "name": "ema", "params": {"period": 3}},
+        {"id": "slow", "name": "ema", "params": {"period": 8}},
+    ],
+    "entry": {"long": {"left": "fast__value", "op": "crosses_above", "right": "slow__value"}},
+    "exit": {"long": {"left": "fast__value", "op": "crosses_below", "right": "slow__value"}},
+    "sizing": {"kind": "equity_fraction", "value": "0.5"},
+}
+
+
+def candle_file(file: Path, bars: int, *, seed: int = 5) -> Path:
+    market = simulated_market(seed, bars)
+    rows = [
+        f"{stamp},{','.join(str(getattr(market[row], name)) for name in HEADER.split(',')[1:])}"
+        for row, stamp in enumerate(market.timestamps.tolist())
+    ]
+    file.write_text("\n".join([HEADER, *rows, ""]))
+    return file
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs the command in this process, its loop as it stands; exit code, stdout, lines of stderr."""
+    monkeypatch.setenv("TBH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(tbh.cli.backtest, "runner", lambda *_, **__: plain_runner())
+
+    def call(*arguments: object) -> tuple[int, str, list[str]]:
+        exit_code = cli_main.main(["backtest", *(str(each) for each in arguments)])
+        shown = capsys.readouterr()
+        return exit_code, shown.out, shown.err.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def strategy(tmp_path: Path) -> Path:
+    file = tmp_path / "cross.json"
+    file.write_text(json.dumps(CROSS))
+    return file
+
+
+@pytest.fixture
+def candles(tmp_path: Path) -> Path:
+    return candle_file(tmp_path / "bars.csv", 300)
+
+
+def test_json_is_one_object_with_all_that_is_promised(run: Run, strategy: Path, candles: Path) -> None:
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--json")
+    assert (code, errors) == (0, [])
+    told = json.loads(out)
+    promised = "bars trades equity return max_drawdown sharpe win_rate profit_factor exposure fingerprint seconds"
+    assert set(promised.split()) <= set(told)
+    assert told["bars"] == 300
+    trade = "side entry_time exit_time entry_price exit_price qty fees pnl exit_reason"
+    assert set(told["trades"][0]) == set(trade.split())
+    assert told["fingerprint"] == fingerprint(told["trades"])
+    assert float(told["equity"]) == pytest.approx(10_000 * (1 + told["return"]))
+    (held,) = told["open_positions"]
+    spent = float(held["qty"]) * float(held["entry_price"]) * 1.001
+    assert float(told["cash"]) == pytest.approx(10_000 + sum(float(one["pnl"]) for one in told["trades"]) - spent)
+
+
+def test_people_get_a_summary_and_the_last_trades(run: Run, strategy: Path, candles: Path) -> None:
+    code, out, _ = run("--strategy", strategy, "--candles", candles)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["strategy", "cross", "on", "BASE/QUOTE"]
+    assert any(line.startswith("equity") and "from 10,000.00" in line for line in lines)
+    assert lines[-1].endswith("before them (--json has all)")
+
+
+def test_the_second_run_reads_the_cache_and_says_the_same(run: Run, strategy: Path, candles: Path, tmp_path) -> None:
+    options = ("--strategy", strategy, "--candles", candles, "--json")
+    told = [json.loads(run(*options)[1]) for _ in range(2)]
+    assert list((tmp_path / "cache").iterdir())
+    uncached = json.loads(run(*options, "--no-cache")[1])
+    assert told[0]["trades"] == told[1]["trades"] == uncached["trades"]
+
+
+def test_without_cache_nothing_of_the_candles_is_kept(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
+    assert run("--strategy", strategy, "--candles", candles, "--no-cache")[0] == 0
+    assert not (tmp_path / "cache").exists()
+
+
+def test_several_markets_are_named_in_their_trades(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
+    other = candle_file(tmp_path / "other.csv", 250, seed=6)
+    markets = ("--candles", candles, "--symbol", "A/USD", "--candles", other, "--symbol", "B/USD")
+    told = json.loads(run("--strategy", strategy, *markets, "--json")[1])
+    assert told["bars"] == 550
+    assert {trade["symbol"] for trade in told["trades"]} == {"A/USD", "B/USD"}
+
+
+def test_the_assumptions_of_the_market_change_what_comes_out(run: Run, strategy: Path, candles: Path) -> None:
+    plain = json.loads(run("--strategy", strategy, "--candles", candles, "--json")[1])
+    for option in (
+        ("--slippage", "proportional:0.001"),
+        ("--slippage", "random:0.001:0.001"),
+        ("--latency-ms", "1500"),
+        ("--latency-bars", "2"),
+        ("--volume-share", "0.01"),
+        ("--funding", "0.0001:1"),
+        ("--fee", "0"),
+    ):
+        code, out, errors = run("--strategy", strategy, "--candles", candles, "--json", *option)
+        assert (code, errors) == (0, []), option
+        other = json.loads(out)
+        assert other["fingerprint"] != plain["fingerprint"], option
+
+
+def test_missing_bars_are_told_and_not_filled_in(run: Run, strategy: Path, candles: Path) -> None:
+    lines = candles.read_text().splitlines()
+    candles.write_text("\n".join([*lines[:100], *lines[105:], ""]))
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--json")
+    assert (code, json.loads(out)["bars"]) == (0, 295)
+    assert errors == [f"tbh: {candles}: 5 bars are missing in 1 gap(s); they are not filled in"]
+
+
+def test_an_engine_that_is_not_compiled_says_so_and_works(
+    run: Run, strategy: Path, candles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotCompiled("numba is not installed")
+
+    monkeypatch.setattr(tbh.cli.backtest, "runner", refuse)
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--json")
+    assert (code, bool(json.loads(out)["trades"]), len(errors)) == (0, True, 1)
+    assert "pip install 'tbh[backtest]'" in errors[0]
+
+
+def nested(depth: int) -> str:
+    rule = '{"left":"close","op":">","right":1}'
+    return json.dumps(CROSS | {"entry": {"long": "?"}}).replace('"?"', '{"not":' * depth + rule + "}" * depth)
+
+
+def changed(**parts: Any) -> str:
+    return json.dumps(CROSS | parts)
+
+
+WRONG_STRATEGIES = {
+    "unknown column": (
+        changed(entry={"long": {"left": "fastt__value", "op": ">", "right": 1}}),
+        "$.entry.long.left: ",
+    ),
+    "period 0": (
+        json.dumps(CROSS).replace('"period": 3', '"period": 0'),
+        "$.indicators[0].params.period",
+    ),
+    "stop of 150 %": (changed(stops={"stop_loss": "1.5"}), "$.stops.stop_loss"),
+    "10 MB": (json.dumps(CROSS | {"name": "x" * 10_000_000}), f"more than {MAX_BYTES}"),
+    "nested 1,000 deep": (nested(1_000), ""),
+    "no JSON": ("{", "is not JSON"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_STRATEGIES)
+def test_a_wrong_strategy_is_refused_at_once_in_one_line_with_the_path(
+    run: Run, strategy: Path, candles: Path, wrong: str
+) -> None:
+    text, where = WRONG_STRATEGIES[wrong]
+    strategy.write_text(text)
+    began_s = time.perf_counter()
+    code, out, errors = run("--strategy", strategy, "--candles", candles)
+    assert time.perf_counter() - began_s < 1.0
+    assert (code, out, len(errors)) == (78, "", 1)
+    assert errors[0].startswith(f"tbh: {strategy}: ")
+    assert where in errors[0]
+
+
+WRONG_CANDLES = {
+    "NaN": ("1767225600000,1,1,1,1,1\n1767225660000,1,1,1,nan,1\n", "line 3: close is 'nan'"),
+    "3 bars": (
+        "".join(f"{1767225600000 + 60_000 * row},1,1,1,1,1\n" for row in range(3)),
+        "3 bars, and the strategy can't trade before it has 10; take more candles",
+    ),
+    "hourly bars": (
+        "".join(f"{1767225600000 + 3_600_000 * row},1,1,1,1,1\n" for row in range(20)),
+        "bars are 3600 s apart, but the timeframe asked for is 60 s",
+    ),
+    "no price": ("1767225600000,0,1,0,1,1\n1767225660000,1,1,1,1,1\n", "prices are above zero"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_CANDLES)
+def test_wrong_candles_are_refused_in_one_line_with_the_path(
+    run: Run, strategy: Path, candles: Path, wrong: str
+) -> None:
+    rows, what = WRONG_CANDLES[wrong]
+    candles.write_text(f"{HEADER}\n{rows}")
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--json")
+    assert (code, out, len(errors)) == (78, "", 1)
+    assert str(candles) in errors[0]
+    assert what in errors[0]
+
+
+@pytest.mark.parametrize("name", ["none.csv", "", "bars.txt"])
+def test_candles_that_are_not_there_are_refused(run: Run, strategy: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "bars.txt").write_text("x")
+    code, _, errors = run("--strategy", strategy, "--candles", tmp_path / name)
+    assert (code, len(errors)) == (78, 1)
+    assert str(tmp_path / name) in errors[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--slippage", "huge"),
+        ("--slippage", "proportional:1"),
+        ("--slippage", "random:0.1"),
+        ("--slippage", "fixed:-1"),
+        ("--funding", "2"),
+        ("--funding", "0.1:0"),
+        ("--volume-share", "2"),
+        ("--latency-ms", "-1"),
+        ("--engine", "slow"),
+        ("--symbol", "A/B", "--symbol", "C/D"),
+    ],
+)
+def test_options_that_mean_nothing_are_usage_errors(
+    run: Run, strategy: Path, candles: Path, arguments: tuple[str, ...]
+) -> None:
+    code, out, errors = run("--strategy", strategy, "--candles", candles, *arguments)
+    assert (code, out, len(errors)) == (64, "", 1)
+
+
+def test_one_file_is_not_traded_twice(run: Run, strategy: Path, candles: Path) -> None:
+    code, _, errors = run("--strategy", strategy, "--candles", candles, "--candles", candles)
+    assert (code, len(errors)) == (64, 1)
+
+
+DENIED = """
+import os, sys
+kept = sys.argv[1]
+def deny(event, arguments):
+    if event.startswith(("socket.", "sqlite3.", "subprocess.", "os.fork", "os.posix_spawn")):
+        raise RuntimeError(f"denied: {event}")
+    named = event == "open" and not isinstance(arguments[0], int)  # a number is a file that was opened before
+    written = named and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if (written or event == "os.mkdir") and not str(arguments[0]).startswith((kept, "/dev/null")):
+        raise RuntimeError(f"denied: {event} {arguments[0]}")
+import tbh.cli.backtest
+from tbh.backtest.native import plain_runner
+from tbh.cli.main import main
+tbh.cli.backtest.runner = lambda *_, **__: plain_runner()
+sys.addaudithook(deny)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_backtest_reaches_no_state_directory_no_database_and_no_network(
+    strategy: Path, candles: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "cache"
+    kept.mkdir()
+    command = [sys.executable, "-B", "-c", DENIED, str(kept), "backtest", "--json"]
+    command += ["--strategy", str(strategy), "--candles", str(candles)]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "TBH_CACHE_DIR": str(kept)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["trades"]
+    assert next(one.name for one in kept.iterdir()).startswith("columns-")
+    assert not (tmp_path / "home").exists()
+
+
+class Slow:
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def test_what_takes_longer_than_two_seconds_is_told_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tbh.cli.backtest_view.TOLD_AFTER_S", 0.02)
+    monkeypatch.setattr("tbh.cli.backtest_view.TOLD_EVERY_S", 0.01)
+    stream = Slow()
+    deadline_s = time.monotonic() + 5
+    with Stages(stream, shown=True) as stages:  # type: ignore[arg-type]  # all that is asked of it
+        stages.begin("trading")
+        while "trading: 0 s" not in stream.text and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+    assert "trading: 0 s" in stream.text
+    assert stream.text.endswith("\r")
