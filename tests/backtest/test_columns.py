@@ -10,7 +10,7 @@ import pytest
 
 from tbh.backtest import columns as module
 from tbh.backtest.columns import Columns, decimals_of, load_columns
-from tbh.infra.candles import CandleError
+from tbh.infra.candles import CandleError, load_candles
 
 HEADER = "timestamp,open,high,low,close,volume\n"
 FIRST_MS = 1_767_225_600_000
@@ -36,11 +36,10 @@ def cache(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Which candle files are read themselves."""
     seen: list[Path] = []
-    original = module.load_candles
 
     def load(path: Path, *, timeframe_s: int | None) -> object:
         seen.append(path)
-        return original(path, timeframe_s=timeframe_s)
+        return load_candles(path, timeframe_s=timeframe_s)
 
     monkeypatch.setattr(module, "load_candles", load)
     return seen

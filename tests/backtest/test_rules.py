@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
+
+from tbh.backtest.engine import Run
 
 STOPS = {"stop_loss": "0.02", "take_profit": "0.05"}
 SHORT = {
@@ -14,8 +17,8 @@ SHORT = {
 SIGNAL = (100.0, 100.0, 100.0, 100.0)
 
 
-def only(run):
-    (trade,) = run.trades.rows()
+def only(made: Run) -> dict[str, Any]:
+    (trade,) = made.trades.rows()
     return trade
 
 

@@ -1,0 +1,167 @@
+"""The fast engine and `tbh demo` make the same trades, to the last digit.
+
+Drawn definitions over recorded candles first (`python -m bench parity` draws more, over longer slices), then what they
+seldom meet: several orders that are due at one price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench import _drawn
+from bench.reference import DATA
+from tbh.backtest.native import plain_runner
+from tbh.infra.candles import CandleFile
+
+BARS = 120
+DRAWN = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+START_MS = 1_767_225_600_000
+
+Bar = tuple[float, float, float, float]
+
+
+def unlike(case: _drawn.Case, candles: CandleFile) -> tuple[list[str], int]:
+    made = _drawn.fast(case, candles, plain_runner())
+    return _drawn.differences(made, _drawn.demo(case, candles)), len(made.trades)
+
+
+@pytest.mark.parametrize("by_volume", [False, True], ids=["all volume", "a share of the volume"])
+def test_a_drawn_definition_trades_alike(shared_data: Path, by_volume: bool) -> None:
+    assert shared_data == DATA
+    trades = []
+
+    @DRAWN
+    @given(st.data())
+    def compare(data: st.DataObject) -> None:
+        case = data.draw(_drawn.cases(DATA, bars=BARS, by_volume=by_volume))
+        lines, count = unlike(case, _drawn.candles_of(case, DATA, BARS))
+        assert lines == []
+        trades.append(count)
+
+    compare()
+    assert len(trades) >= 4
+    assert sum(trades) > 0, "nothing was traded: the cases prove nothing"
+
+
+@pytest.fixture(scope="module")
+def compared() -> Callable[..., tuple[list[str], int]]:
+    """Plays bars of one minute to both engines: differences, and how many trades there were."""
+
+    def play(bars: list[Bar], *, volume_share: str | None = None, **parts: Any) -> tuple[list[str], int]:
+        definition = {
+            "name": "s",
+            "timeframe": "1m",
+            "entry": {"long": {"left": "close", "op": "==", "right": 100}},
+            "exit": {"long": {"left": "volume", "op": "==", "right": 7}},
+            "sizing": {"kind": "fixed_quantity", "value": "1.23456789"},
+            **parts,
+        }
+        rows = np.array([(*bar, 1.0)[:5] for bar in bars]).T
+        stamps = START_MS + 60_000 * np.arange(rows.shape[1], dtype=np.int64)
+        names = ("open", "high", "low", "close", "volume")
+        candles = CandleFile(name="m", timeframe_s=60, timestamps=stamps, arrays=dict(zip(names, rows, strict=True)))
+        case = _drawn.Case(
+            definition=definition, market="", start=0, cash="10000", fee="0.00075", volume_share=volume_share
+        )
+        return unlike(case, candles)
+
+    return play
+
+
+TRAILING = {"trailing": {"distance": "0.01"}}
+SIGNAL = (100.0, 100.0, 100.0, 100.0)
+MORE = {"long": {"left": "volume", "op": "==", "right": 5}, "max_layers": 3}
+QUIET = (95.0, 95.0, 95.0, 95.0)
+
+
+@pytest.mark.parametrize(
+    ("bars", "parts", "count"),
+    [
+        pytest.param(
+            [SIGNAL, (100, 110, 99.5, 101, 7), (102, 103, 101, 102), QUIET],
+            {"stops": TRAILING},
+            1,
+            id="a trailing stop beyond the close, and an exit",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 110, 99.5, 100, 7), (102, 103, 101, 102), QUIET],
+            {
+                "stops": TRAILING,
+                "entry": {
+                    "long": {"left": "close", "op": "==", "right": 100},
+                    "short": {"left": "volume", "op": "==", "right": 7},
+                },
+                "exit": {"long": {"left": "volume", "op": "==", "right": 7}},
+            },
+            1,
+            id="a trailing stop beyond the close, and a reversal that its own side forbids",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 110, 99.5, 101, 7), (102, 103, 101, 102), QUIET],
+            {
+                "stops": TRAILING,
+                "entry": {
+                    "long": {"left": "close", "op": "==", "right": 100},
+                    "short": {"left": "volume", "op": "==", "right": 7},
+                },
+                "exit": {"long": {"left": "volume", "op": "==", "right": 7}},
+            },
+            1,
+            id="a trailing stop beyond the close, and a reversal",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 110, 99.5, 101, 5), (102, 103, 101, 102), QUIET, QUIET],
+            {"stops": TRAILING, "pyramid": MORE},
+            2,
+            id="a trailing stop beyond the close, and a pyramid",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 101, 99.5, 101, 5), (96, 97, 95.5, 96), QUIET, QUIET],
+            {"stops": {"stop_loss": "0.02"}, "pyramid": MORE},
+            1,
+            id="a pyramid at an open beyond the stop",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 101, 99.5, 101, 5), (107, 108, 106, 107), (120, 120, 120, 120), QUIET],
+            {"stops": {"stop_loss": "0.02", "take_profit": "0.05"}, "pyramid": MORE},
+            1,
+            id="a pyramid at an open beyond the target",
+        ),
+        pytest.param(
+            [SIGNAL, (97, 99, 96, 98), QUIET],
+            {"stops": {"basis": "signal_close", "stop_loss": "0.02", "take_profit": "0.05"}},
+            1,
+            id="an entry beyond its own stop",
+        ),
+        pytest.param(
+            [SIGNAL, (106, 108, 103, 104), QUIET],
+            {"stops": {"basis": "signal_close", "stop_loss": "0.02", "take_profit": "0.05"}},
+            1,
+            id="an entry beyond its own target",
+        ),
+        pytest.param(
+            [SIGNAL, (100.01, 103, 100, 102), (99.99, 100, 98.5, 99), QUIET],
+            {"stops": {"stop_loss": "0.0001234567", "take_profit": "0.07654321"}},
+            1,
+            id="stops between the price steps",
+        ),
+        pytest.param(
+            [(*SIGNAL, 10), (100, 101, 97, 99, 10), (98, 99, 97, 98, 10), (97, 98, 96, 97, 10), (*QUIET, 10)]
+            + [(*QUIET, 10)] * 4,
+            {"stops": {"stop_loss": "0.02"}, "volume_share": "0.05"},
+            1,
+            id="a stop that finds no volume",
+        ),
+    ],
+)
+def test_orders_that_are_due_together_execute_in_one_order(
+    compared: Callable[..., tuple[list[str], int]], bars: list[Bar], parts: dict[str, Any], count: int
+) -> None:
+    assert compared(bars, **parts) == ([], count)
