@@ -17,6 +17,7 @@ import numpy as np
 
 _SPLIT = 134217729.0  # 2^27 + 1
 _EXACT = 9007199254740992.0  # 2^53
+_BELOW = 1.0 - 2.0**-53
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 Number = Any
@@ -97,7 +98,7 @@ def div2(a_high: Number, a_low: Number, b: Number) -> tuple[Number, Number]:
 
 @compiled
 def floor_quotient(a_high: Number, a_low: Number, b_high: Number, b_low: Number) -> Number:
-    """The greatest whole number not above a / b, for a >= 0 and b > 0; exact up to 2^53."""
+    """The greatest whole number not above a / b, for a >= 0 and b > 0; beyond 2^53 a float not above it."""
     quotient = floored(a_high / b_high)
     if a_low == 0.0 and b_low == 0.0 and a_high < _EXACT:
         rest = a_high - quotient * b_high
@@ -108,13 +109,14 @@ def floor_quotient(a_high: Number, a_low: Number, b_high: Number, b_low: Number)
         high, low = mul2(b_high, b_low, quotient)
         rest, rest_low = add2(a_high, a_low, -high, -low)
         if rest < 0.0 or (rest == 0.0 and rest_low < 0.0):
-            quotient += min(floored(rest / b_high), -1.0)
+            # Where whole numbers are further apart than one, the next float below.
+            quotient = min(quotient + min(floored(rest / b_high), -1.0), quotient * _BELOW)
             continue
         over, over_low = add2(rest, rest_low, -b_high, -b_low)
-        if over < 0.0 or (over == 0.0 and over_low < 0.0):
+        if over < 0.0 or (over == 0.0 and over_low < 0.0) or quotient >= _EXACT:
             break
         quotient += max(floored(rest / b_high), 1.0)
-    return max(quotient, 0.0)
+    return max(floored(quotient), 0.0)
 
 
 @compiled

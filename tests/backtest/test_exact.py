@@ -41,11 +41,18 @@ def test_a_quotient_has_thirty_digits(a: int, b: int) -> None:
     assert abs(WIDE.subtract(got, want)) <= WIDE.multiply(want, Decimal("1e-30"))
 
 
-@given(st.integers(0, 2**53), positive, st.integers(-2, 2))
+@given(st.integers(0, 2**53 - 4), positive, st.integers(-2, 2))
 def test_a_floor_is_exact_beside_every_multiple(quotient: int, divisor: int, off: int) -> None:
     number = max(quotient * divisor + off, 0)
     found = floor_quotient(*pair(Decimal(number)), float(divisor), 0.0)
-    assert found == number // divisor or number // divisor > 2**53
+    assert found == number // divisor
+
+
+@given(st.integers(2**53, 10**19), st.integers(1, 10**10), st.integers(-2, 2))
+def test_a_floor_beyond_whole_floats_is_never_above(quotient: int, divisor: int, off: int) -> None:
+    number = quotient * divisor + off
+    found = int(floor_quotient(*pair(Decimal(number)), float(divisor), 0.0))
+    assert number // divisor * (1 - 1e-15) <= found <= number // divisor
 
 
 @given(st.integers(0, 10**12), st.sampled_from([10, 1_000, 10_000, 10**9]), st.integers(-2, 2))
