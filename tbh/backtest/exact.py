@@ -127,6 +127,6 @@ def round_quotient(a_high: Number, a_low: Number, b: Number) -> Number:
     rest, rest_low = add2(a_high, a_low, -high, -low)
     twice, twice_low = add2(2.0 * rest, 2.0 * rest_low, -b, 0.0)
     # An average price has its last digits rounded: what is as near to the middle as that was meant to be there.
-    if abs(twice + twice_low) <= 1e-13 * b:
+    if abs(twice + twice_low) <= 1e-15 * b:
         return quotient if quotient % 2.0 == 0.0 else quotient + 1.0
     return quotient + 1.0 if twice > 0.0 else quotient

@@ -79,10 +79,14 @@ def _installed(name: str) -> bool:
 
 
 def kept_code(file: Path) -> bytes | None:
-    """The machine code in ``file``; None when there is none, or it is damaged."""
+    """The machine code in ``file``; None when there is none, it is damaged, or somebody else could have written it."""
     try:
-        data = file.read_bytes()
+        with file.open("rb") as source:
+            about = os.fstat(source.fileno())
+            data = source.read()
     except OSError:
+        return None
+    if about.st_uid != os.getuid() or about.st_mode & 0o022:
         return None
     code = data[32:]
     return code if code and hashlib.sha256(code).digest() == data[:32] else None

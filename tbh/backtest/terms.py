@@ -17,7 +17,7 @@ from tbh.domain.papermarket import STEP, paper_market
 from tbh.strategies.base import FloatArray
 from tbh.strategies.shapes import Definition
 
-FRACTION_DECIMALS_MAX = 12
+FRACTION_DECIMALS_MAX = 15
 """Beyond these the decimals of a rate make no difference that a price step could show."""
 AMOUNT_DECIMALS = 8
 

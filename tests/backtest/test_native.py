@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tbh.backtest import native
@@ -28,16 +30,21 @@ def test_what_is_kept_is_loaded_without_the_compiler(compiled: native.Runner) ->
     assert done.stdout == "False\n"
 
 
-def test_damaged_machine_code_is_not_run(tmp_path: Path, compiled: native.Runner) -> None:
-    kept = native.kept_code(tmp_path / "loop.o")
-    assert kept is None
-    (tmp_path / "loop.o").write_bytes(b"x" * 100)
-    assert native.kept_code(tmp_path / "loop.o") is None
+def test_machine_code_that_is_damaged_or_open_to_others_is_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "loop.o"
+    assert native.kept_code(file) is None
+    code = b"code"
+    file.write_bytes(hashlib.sha256(code).digest() + code)
+    file.chmod(0o600)
+    assert native.kept_code(file) == code
+    file.chmod(0o620)
+    assert native.kept_code(file) is None
+    file.chmod(0o600)
+    file.write_bytes(hashlib.sha256(code).digest() + b"c0de")
+    assert native.kept_code(file) is None
 
 
 def test_arrays_that_are_not_contiguous_are_refused(compiled: native.Runner) -> None:
-    import numpy as np
-
     arrays = [np.zeros((5, 4))[:, ::2], *(np.zeros((1, 1)) for _ in range(9))]
     with pytest.raises(ValueError, match="cols is not contiguous"):
         compiled(1, 1, *arrays)
