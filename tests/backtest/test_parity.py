@@ -165,3 +165,28 @@ def test_orders_that_are_due_together_execute_in_one_order(
     compared: Callable[..., tuple[list[str], int]], bars: list[Bar], parts: dict[str, Any], count: int
 ) -> None:
     assert compared(bars, **parts) == ([], count)
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity"), [("0.00000123", "1234567.89"), ("0.0123456789", "4321.1"), ("31415926.5", "0.0001234")]
+)
+def test_cheap_and_dear_coins_trade_alike(
+    compared: Callable[..., tuple[list[str], int]], price: str, quantity: str
+) -> None:
+    unit = float(price)
+    bars = [
+        (unit, unit, unit, unit),
+        (unit * 1.01, unit * 1.03, unit, unit * 1.02),
+        (unit * 1.02, unit * 1.021, unit * 0.97, unit),
+        (unit, unit * 1.07, unit * 0.999, unit * 1.05),
+        (unit, unit, unit, unit),
+    ]
+    rounded = [tuple(float(f"{value:.9g}") for value in bar) for bar in bars]
+    lines, count = compared(
+        rounded,  # type: ignore[arg-type]  # four each
+        entry={"long": {"left": "close", "op": ">", "right": 0}},
+        stops={"stop_loss": "0.0123", "take_profit": "0.0321", "trailing": {"distance": "0.0077"}},
+        sizing={"kind": "fixed_quantity", "value": quantity},
+    )
+    assert lines == []
+    assert count >= 2
