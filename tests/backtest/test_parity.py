@@ -183,7 +183,7 @@ def test_cheap_and_dear_coins_trade_alike(
     ]
     rounded = [tuple(float(f"{value:.9g}") for value in bar) for bar in bars]
     lines, count = compared(
-        rounded,  # type: ignore[arg-type]  # four each
+        rounded,
         entry={"long": {"left": "close", "op": ">", "right": 0}},
         stops={"stop_loss": "0.0123", "take_profit": "0.0321", "trailing": {"distance": "0.0077"}},
         sizing={"kind": "fixed_quantity", "value": quantity},

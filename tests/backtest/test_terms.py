@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def test_the_engine_knows_every_field_of_a_definition(shape) -> None:
 @pytest.mark.parametrize("text", ["0", "1", "123456789012345678901234567890", "-0.1", "1e25"])
 def test_a_pair_holds_thirty_digits(text: str) -> None:
     high, low = pair(Decimal(text))
-    assert abs(Decimal(high) + Decimal(low) - Decimal(text)) <= abs(Decimal(text)) * Decimal("1e-30")
+    wanted = Fraction(Decimal(text))
+    assert abs(Fraction(high) + Fraction(low) - wanted) <= abs(wanted) / 10**30
 
 
 def test_statistics_are_what_their_definitions_say() -> None:
