@@ -34,6 +34,14 @@ _RULES = {
 }
 
 
+_REFUSALS = {
+    "funds": p.REFUSED_FUNDS,
+    "size": p.REFUSED_SIZE,
+    "entry_open": p.REFUSED_OPEN,
+    "max_open_positions": p.REFUSED_COUNT,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPosition:
     """What is held after the last bar; ``qty`` signed base, money as text."""
@@ -46,7 +54,8 @@ class OpenPosition:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What a backtest came to. ``equity`` (n) is at the close of each instant ``stamps`` (n, ms UTC); money as text is
-    exact. ``refused`` counts the entries that were not sent, by reason."""
+    exact. ``refused`` counts the entries that were not sent, by reason; ``paid`` are the rows of all round trips, the
+    unfinished ones last."""
 
     bars: int
     stamps: npt.NDArray[np.int64]
@@ -54,13 +63,22 @@ class Run:
     equity: FloatArray
     final_equity: str
     cash: str
-    fees: str
-    funding: str
     open_positions: tuple[OpenPosition, ...]
     fills: int
     refused: dict[str, int]
     statistics: Statistics
     seconds: float
+    paid: FloatArray
+
+    @property
+    def fees(self) -> str:
+        """All fees, those of what is still open included."""
+        return total_of(self.paid, p.T_FEES_H, self.trades.scales)
+
+    @property
+    def funding(self) -> str:
+        """What funding has cost, less what it has brought."""
+        return total_of(self.paid, p.T_FUNDING_H, self.trades.scales)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +102,8 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
         raise ValueError("a backtest needs a market with bars")
     scales = scales_of(markets, options)
     bars = _joined(markets)
-    rules = np.concatenate([wishes(strategy, market) for market in markets]) if len(markets) > 1 else None
-    if rules is None:
-        rules = wishes(strategy, markets[0])
+    wished = [wishes(strategy, market) for market in markets]
+    rules = wished[0] if len(wished) == 1 else np.concatenate(wished)
     noise = _noise(options, len(bars.stamps))
     state = np.zeros((len(markets), p.STATE_PLACES))
     state[:, p.LEFT] = 1e300
@@ -112,7 +129,6 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
         equity,
     )
     raw = table[: int(account[p.TRADES])]
-    paid = np.concatenate((raw, state[_held(state), p.TRIP :]))
     trades = trades_of(raw, bars.stamps, bars.offsets, scales)
     return Run(
         bars=sum(len(market) for market in markets),
@@ -121,19 +137,9 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
         equity=equity,
         final_equity=_final_equity(state, account, scales),
         cash=text_of(whole(account[p.CASH_H], account[p.CASH_L]), scales.account),
-        fees=total_of(paid, p.T_FEES_H, scales),
-        funding=total_of(paid, p.T_FUNDING_H, scales) if options.funding_rate else "0",
         open_positions=_open_positions(state, scales),
         fills=int(account[p.FILLS]),
-        refused={
-            name: int(account[place])
-            for name, place in (
-                ("funds", p.REFUSED_FUNDS),
-                ("size", p.REFUSED_SIZE),
-                ("entry_open", p.REFUSED_OPEN),
-                ("max_open_positions", p.REFUSED_COUNT),
-            )
-        },
+        refused={name: int(account[place]) for name, place in _REFUSALS.items()},
         statistics=statistics(
             equity,
             cash=float(options.cash),
@@ -141,6 +147,7 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
             held_bars=int(account[p.HELD_BARS]),
             timeframe_s=markets[0].timeframe_s,
         ),
+        paid=np.concatenate((raw, state[_held(state), p.TRIP :])),
         seconds=time.perf_counter() - began_s,
     )
 

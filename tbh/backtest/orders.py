@@ -147,7 +147,7 @@ def protect(s: Array, a: Array, t: Array, last_f: float) -> None:
     held = abs(s[p.QTY])
     basis, rest = (s[p.BASIS], 0.0) if s[p.BASIS] != 0.0 else (s[p.AVERAGE_H], s[p.AVERAGE_L])
     whole = t[p.FRACTIONS]
-    stop, cause = 0.0, float(p.BY_STOP)
+    stop, cause = 0.0, p.BY_STOP
     if t[p.STOP_LOSS] != 0.0:
         high, low = mul2(basis, rest, whole - sign * t[p.STOP_LOSS])
         stop = on_step(high, low, whole, t)
@@ -155,7 +155,7 @@ def protect(s: Array, a: Array, t: Array, last_f: float) -> None:
         # A stop that trails never retreats, whatever became of the average price.
         for found in (s[p.TIGHTEST], trailed(s, t)):
             if found != 0.0 and (stop == 0.0 or sign * found > sign * stop):
-                stop, cause = found, float(p.BY_TRAILING)
+                stop, cause = found, p.BY_TRAILING
     if stop > 0.0 and (s[p.STOP] != stop or s[p.STOP_QTY] != held):
         set_stop(s, a, stop, cause, last_f, t)
     if t[p.TAKE_PROFIT] == 0.0:
@@ -194,5 +194,5 @@ def follow(s: Array, a: Array, t: Array, best_f: float, close_f: float) -> None:
     s[p.BEST_F] = best_f
     stop = trailed(s, t)
     if stop != 0.0 and (s[p.STOP] == 0.0 or (stop > s[p.STOP] if long else stop < s[p.STOP])):
-        set_stop(s, a, stop, float(p.BY_TRAILING), close_f, t)
+        set_stop(s, a, stop, p.BY_TRAILING, close_f, t)
         watch(s)

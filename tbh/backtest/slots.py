@@ -28,7 +28,7 @@ T_LAYERS = 14
 TRADE_PLACES = 15
 
 # Why a position was left.
-BY_EXIT, BY_STOP, BY_TRAILING, BY_TARGET = 0, 1, 2, 3
+BY_EXIT, BY_STOP, BY_TRAILING, BY_TARGET = 0.0, 1.0, 2.0, 3.0
 
 # The state of one market: the position, the orders, the bar.
 QTY = 0
