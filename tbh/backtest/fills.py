@@ -69,6 +69,8 @@ def enlarge(s: Array, a: Array, t: Array, qty: float, price: float) -> None:
         s[p.TRIP + p.T_SYMBOL] = s[p.MARKET]
         s[p.AVERAGE_H], s[p.AVERAGE_L] = price, 0.0
         s[p.LAYERS] = 1.0
+        # A pyramid that comes when its position is gone begins another, of which its layer counts as filled.
+        s[p.BEGUN_AS] = s[p.ENTRY_LAYER] if s[p.ENTRY_MS] >= s[p.NOW_MS] else 0.0
         s[p.BASIS] = s[p.ENTRY_BASIS]
         s[p.BEST_F] = 0.0
         s[p.TIGHTEST] = 0.0

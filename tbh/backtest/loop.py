@@ -95,6 +95,7 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
                 if t[p.FUNDING_MS] != 0.0:
                     fund_bar(s, a, t, cols[p.OPEN][i], float(stamps[i]))
                 if cols[p.LOW][i] <= s[p.LOW_GUARD] or cols[p.HIGH][i] >= s[p.HIGH_GUARD]:
+                    s[p.NOW_MS] = stamps[i]
                     trade_bar(s, a, t, cols, i, noise, trades)
                     watch(s)
                 s[p.LAST_F] = cols[p.CLOSE][i]
@@ -109,5 +110,6 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
         for k in range(markets):
             i = m if markets == 1 else int(rows[k][m])
             if i >= 0 and rules[i] != 0:
+                state[k][p.NOW_MS] = stamps[i]
                 decide(k, state, a, terms, markets, int(rules[i]))
                 watch(state[k])

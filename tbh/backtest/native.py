@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import types
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -32,6 +33,9 @@ _WRITTEN = _POINTERS.index("state")
 
 Runner = Callable[..., None]
 """``run_bars`` of ``loop.py``, however it runs."""
+
+_IN_C = frozenset({"floor", "memcpy", "memmove", "memset"})
+"""What machine code may call: these are in every process."""
 
 _loaded: list[Any] = []
 
@@ -110,8 +114,7 @@ def _compile(llvm: Any) -> bytes:
         kernel = numba.cfunc(_signature(numba), error_model="numpy")(_bridge(names["run_bars"], numba.carray))
     except numba.core.errors.NumbaError as error:
         raise NotCompiled(f"numba {numba.__version__} does not compile the loop ({type(error).__name__})") from error
-    text = kernel.inspect_llvm().replace(kernel.native_name, ENTRY)
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(_self_contained(kernel.inspect_llvm(), kernel.native_name))
     module.verify()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
@@ -122,6 +125,22 @@ def _compile(llvm: Any) -> bytes:
         jit=True,
     )
     return bytes(machine.emit_object(module))
+
+
+def _self_contained(text: str, native_name: str) -> str:
+    """The LLVM text without numba's wrapper, which would call into Python to report errors, and with ``ENTRY`` as the
+    name of what it wraps. ``NotCompiled`` when that has another form than ours, or still calls what is not there."""
+    inner = native_name.removeprefix("cfunc.")
+    text = re.sub(rf'define [^\n]*@"?{re.escape(native_name)}"?\(.*?\n}}\n', "", text, flags=re.DOTALL)
+    entry = re.search(rf'define [^\n]* i32 @"?{re.escape(inner)}"?\(ptr [^,]*%retptr, ptr [^,]*%excinfo, ', text)
+    declared = re.findall(r'^declare [^@\n]*@"?([\w.$]+)"?\(', text, re.MULTILINE)
+    foreign = [name for name in declared if re.search(rf'call [^\n]*@"?{re.escape(name)}"?\(', text)]
+    foreign = [name for name in foreign if not name.startswith("llvm.") and name not in _IN_C]
+    if entry is None or foreign:
+        raise NotCompiled(
+            f"numba compiles the loop in another form than was expected ({', '.join(foreign) or 'entry'})"
+        )
+    return text.replace(inner, ENTRY)
 
 
 def _signature(numba: Any) -> Any:
@@ -183,14 +202,20 @@ def _load(llvm: Any, code: bytes) -> int:
 
 
 def _as_function(address: int) -> Runner:
-    call = ctypes.CFUNCTYPE(None, *(ctypes.c_ssize_t for _ in _SIZES), *(ctypes.c_void_p for _ in _POINTERS))(address)
+    # numba's own convention: a status comes back, and two places come first, for a result and an exception.
+    kinds = (*(ctypes.c_void_p,) * 2, *(ctypes.c_ssize_t for _ in _SIZES), *(ctypes.c_void_p for _ in _POINTERS))
+    call = ctypes.CFUNCTYPE(ctypes.c_int32, *kinds)(address)
 
     def run(bars: int, markets: int, *arrays: npt.NDArray[Any]) -> None:
         for name, array in zip(_POINTERS, arrays, strict=True):
             if not array.flags.c_contiguous:
                 raise ValueError(f"{name} is not contiguous")
         cols, trades = arrays[0], arrays[-2]
-        call(bars, markets, cols.shape[1], len(trades), *(array.ctypes.data for array in arrays))
+        places = (ctypes.c_void_p * 2)()
+        result, failure = ctypes.addressof(places), ctypes.addressof(places) + ctypes.sizeof(ctypes.c_void_p)
+        pointers = (array.ctypes.data for array in arrays)
+        if status := call(result, failure, bars, markets, cols.shape[1], len(trades), *pointers):
+            raise RuntimeError(f"the compiled loop has failed with status {status}")
 
     return run
 

@@ -73,7 +73,7 @@ def others_open(k: int, state: Array, markets: int) -> Number:
 def enter(k: int, state: Array, a: Array, terms: Array, markets: int, side: float, layer: float) -> None:
     """Send an entry (``layer`` 0) or a pyramid, at the close of the market ``k``'s bar, or count why there is none."""
     s, t = state[k], terms[k]
-    if s[p.ENTRY_QTY] != 0.0 or (layer != 0.0 and s[p.EXIT_QTY] != 0.0):
+    if s[p.ENTRY_QTY] != 0.0 or (layer != 0.0 and (s[p.EXIT_QTY] != 0.0 or s[p.BEGUN_AS] == layer)):
         a[p.REFUSED_OPEN] += 1.0
         return
     if layer == 0.0 and others_open(k, state, markets) >= t[p.POSITIONS_MAX]:
@@ -99,6 +99,7 @@ def enter(k: int, state: Array, a: Array, terms: Array, markets: int, side: floa
     s[p.ENTRY_QTY] = side * steps
     s[p.ENTRY_DUE] = s[p.ROW] + 1.0 + t[p.DELAY_BARS]
     s[p.ENTRY_SEQ] = a[p.SEQ]
+    s[p.ENTRY_MS] = s[p.NOW_MS] + t[p.BAR_MS]
     s[p.ENTRY_LAYER] = layer
     s[p.ENTRY_BASIS] = price if t[p.FROM_CLOSE] != 0.0 else 0.0
 

@@ -83,6 +83,7 @@ def _fill(t: FloatArray, definition: Definition, market: Columns, scales: Scales
     t[p.FEE] = _whole(options.fee, scales.rate)
     t[p.AMOUNT_SCALE] = 10.0**AMOUNT_DECIMALS
     t[p.CASH_SCALE] = 10.0**scales.account
+    t[p.BAR_MS] = market.timeframe_s * 1000.0
     _fill_size(t, definition, decimals)
     _fill_stops(t, definition)
     t[p.MAX_LAYERS] = definition.pyramid.max_layers

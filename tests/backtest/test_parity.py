@@ -123,6 +123,12 @@ QUIET = (95.0, 95.0, 95.0, 95.0)
             id="a trailing stop beyond the close, and a pyramid",
         ),
         pytest.param(
+            [SIGNAL, (100, 110, 99.5, 101, 5), (102, 103, 102, 103, 5), (103, 103.5, 102.9, 103), QUIET, QUIET],
+            {"stops": TRAILING, "pyramid": MORE},
+            2,
+            id="a pyramid that begins a position, and one more",
+        ),
+        pytest.param(
             [SIGNAL, (100, 101, 99.5, 101, 5), (96, 97, 95.5, 96), QUIET, QUIET],
             {"stops": {"stop_loss": "0.02"}, "pyramid": MORE},
             1,
