@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -139,7 +140,10 @@ def _write(folder: Path, stamps: Any, values: Any) -> dict[str, Path]:
 def _processes(files: dict[str, Path], *, rounds: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tbh", "backtest", "--json", "--cash", str(_market.CASH)]
     command += ["--fee", str(_market.FEE), "--strategy", str(files["strategy"]), "--candles", str(files["parquet"])]
-    _measured(command, files["cache"])  # fills the cache: the columns, and the compiled engine where it is not yet
+    files["cache"].mkdir()
+    for code in default_cache().glob("loop-*.o"):  # was compiled, or found, for the runs in memory
+        shutil.copy2(code, files["cache"])
+    _measured(command, files["cache"])  # keeps the columns
     kept, read = [], []
     for _ in range(rounds):
         kept.append(_measured(command, files["cache"]))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tbh.backtest.columns import Columns, columns_of
+from bench import reference
+from tbh.backtest.columns import Columns, columns_of, load_columns
 from tbh.backtest.engine import Run, backtest
 from tbh.backtest.native import NotCompiled, Runner, plain_runner, runner
 from tbh.backtest.options import Options
@@ -18,6 +19,7 @@ from tbh.strategies.definition import parse_definition
 from tbh.strategies.dynamic import DynamicStrategy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CODE = REPOSITORY / ".pytest_cache" / "backtest"
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
 
@@ -65,6 +67,28 @@ def run() -> Callable[..., Run]:
 def compiled() -> Runner:
     """The compiled loop, kept between runs of the tests: compiling it takes longer than all of them."""
     try:
-        return runner(REPOSITORY / ".pytest_cache" / "backtest")
+        return runner(CODE)
     except NotCompiled as reason:
         pytest.skip(f"the loop is not compiled: {reason}")
+
+
+@pytest.fixture(scope="session")
+def recorded(shared_data: Path) -> dict[str, Any]:
+    """The reference runs by id."""
+    assert shared_data == reference.DATA
+    return {one["id"]: one for one in reference.references()}
+
+
+@pytest.fixture(scope="session")
+def traded(recorded: dict[str, Any]) -> Callable[[str, Runner], Run]:
+    """``traded(run_id, run_bars)``: a reference run through the engine."""
+
+    def trade(run_id: str, run_bars: Runner) -> Run:
+        one = recorded[run_id]
+        definition = parse_definition((reference.DEFINITIONS / f"{run_id}.json").read_bytes())
+        market = load_columns(reference.DATA / one["data"]["file"], timeframe_s=definition.timeframe_s, cache=None)
+        account = one["account"]
+        options = Options(cash=Decimal(account["start_cash"]), fee=Decimal(str(account["commission_ratio_per_side"])))
+        return backtest(DynamicStrategy(definition), [market], options, run_bars)
+
+    return trade
