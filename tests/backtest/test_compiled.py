@@ -8,12 +8,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tbh.backtest.engine import Run
+from bench import _market
+from tbh.backtest.columns import columns_of
+from tbh.backtest.engine import Run, backtest
 from tbh.backtest.native import Runner, plain_runner
+from tbh.backtest.options import Options, Slippage, SlippageKind
+from tbh.strategies.definition import parse_definition
+from tbh.strategies.dynamic import DynamicStrategy
 from tests.backtest.conftest import CODE
 
 TOLD = """
@@ -34,6 +41,27 @@ def test_a_reference_run_gives_the_same_arrays(
     assert (fast.equity == plain.equity).all()
     assert fast.final_equity == plain.final_equity
     assert fast.refused == plain.refused
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"slippage": Slippage(kind=SlippageKind.RANDOM, rate=Decimal("0.0001"), deviation=Decimal("0.0003"))},
+        {"slippage": Slippage(kind=SlippageKind.VOLUME_SHARE, rate=Decimal("0.1")), "latency_ms": 61_500},
+        {"volume_share": Decimal("0.0007"), "funding_rate": Decimal("0.0001"), "funding_hours": 1},
+        {"slippage": Slippage(kind=SlippageKind.FIXED, rate=Decimal("0.37")), "positions_max": 1, "latency_bars": 1},
+    ],
+    ids=["random", "volume", "share", "fixed"],
+)
+def test_every_assumption_gives_the_same_arrays(compiled: Runner, settings: dict[str, Any]) -> None:
+    markets = [columns_of("m", 60, *_market.bars_of(seed, 2_000)) for seed in (1, 2)]
+    strategy = DynamicStrategy(parse_definition(_market.definition(stops=True)))
+    options = Options(cash=Decimal(1_000), **settings)
+    plain, fast = (backtest(strategy, markets, options, run_bars) for run_bars in (plain_runner(), compiled))
+    assert len(fast.trades) > 20
+    assert (fast.trades.raw == plain.trades.raw).all()
+    assert (fast.equity == plain.equity).all()
+    assert fast.open_positions == plain.open_positions
 
 
 def test_what_is_kept_is_loaded_without_the_compiler(compiled: Runner) -> None:
