@@ -47,3 +47,21 @@ def definition(*, stops: bool) -> dict[str, Any]:
 
 ACTIVATE_AT = "0.003"
 """A gain as large as the stop's distance: from the entry on, one 0.2 % behind would always come before one at 0.3 %."""
+
+_OF_A_PERIOD = ("sma", "ema", "wma", "rsi", "atr", "adx", "donchian", "stddev", "roc", "cci", "mfi", "willr")
+
+
+def thirty_indicators() -> dict[str, Any]:
+    """The cross, allowed by 28 more indicators that each have a say on every bar."""
+    made = definition(stops=True)
+    said: list[dict[str, Any]] = []
+    for period in (9, 21, 50):
+        for name in _OF_A_PERIOD[: 10 if period < 50 else 8]:
+            each = f"{name}{period}"
+            made["indicators"].append({"id": each, "name": name, "params": {"period": period}})
+            column = f"{each}__upper" if name == "donchian" else f"{each}__value"
+            said.append({"left": column, "op": ">", "right": {"column": column, "shift": 5}})
+    made["name"] = "thirty"
+    # While one of them is null the group is not settled, so that every one is asked.
+    made["entry"]["long"] = {"all": [{"any": said}, made["entry"]["long"]]}
+    return made

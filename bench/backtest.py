@@ -85,6 +85,10 @@ def _in_memory(stamps: Any, values: Any, *, rounds: int) -> dict[str, Any]:
             began_s = time.perf_counter()
             made[name] = work()
             seconds[name].append(time.perf_counter() - began_s)
+    began_s = time.perf_counter()
+    thirty = DynamicStrategy(parse_definition(_market.thirty_indicators()))
+    backtest(thirty, [market], settings, run_bars)
+    thirty_s = time.perf_counter() - began_s
     causes = made["bars_per_s_stops"].trades.causes()
     count = sum(causes.values())
     if abs(made["floor_bars_per_s"] - len(made["bars_per_s"].trades)) > 1:
@@ -92,6 +96,7 @@ def _in_memory(stamps: Any, values: Any, *, rounds: int) -> dict[str, Any]:
     return {name: round(len(stamps) / median(taken)) for name, taken in seconds.items()} | {
         "trades": len(made["bars_per_s"].trades),
         "trades_stops": count,
+        "thirty_indicators_s": round(thirty_s, 3),
         "exit_shares": {name: round(number / count, 3) for name, number in causes.items()},
         "floor": "talib.EMA twice, numpy comparisons, trades and equity as array sums",
     }
