@@ -27,8 +27,8 @@ ENTRY = "tbh_run_bars"
 _POINTERS = ("cols", "stamps", "rules", "rows", "noise", "terms", "state", "account", "trades", "equity")
 _SIZES = ("bars", "markets", "width", "trades_max")
 
-_FLAGS = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
-"""Nothing here is called from Python or owns memory: no wrappers, no counts of references."""
+_FLAGS = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""None of the functions is called from Python: no wrappers."""
 _WRITTEN = _POINTERS.index("state")
 
 Runner = Callable[..., None]
@@ -132,6 +132,9 @@ def _self_contained(text: str, native_name: str) -> str:
     name of what it wraps. ``NotCompiled`` when that has another form than ours, or still calls what is not there."""
     inner = native_name.removeprefix("cfunc.")
     text = re.sub(rf'define [^\n]*@"?{re.escape(native_name)}"?\(.*?\n}}\n', "", text, flags=re.DOTALL)
+    # Called when the last user of an array is gone; these arrays belong to the caller.
+    owned = "define internal void @NRT_MemInfo_call_dtor(ptr %0) {\n  ret void\n}"
+    text = re.sub(r"declare void @NRT_MemInfo_call_dtor\(ptr\)[^\n]*", owned, text)
     entry = re.search(rf'define [^\n]* i32 @"?{re.escape(inner)}"?\(ptr [^,]*%retptr, ptr [^,]*%excinfo, ', text)
     declared = re.findall(r'^declare [^@\n]*@"?([\w.$]+)"?\(', text, re.MULTILINE)
     foreign = [name for name in declared if re.search(rf'call [^\n]*@"?{re.escape(name)}"?\(', text)]
