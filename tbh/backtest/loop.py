@@ -84,31 +84,35 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
 ) -> None:
     """Run ``bars`` instants. ``cols`` (5, n) and ``rules`` (n) hold the markets' bars one market after the other;
     ``rows`` (markets, bars) is which of them a market has at an instant, -1 for none; one market needs none."""
+    opens, highs, lows, closes = cols[p.OPEN], cols[p.HIGH], cols[p.LOW], cols[p.CLOSE]
+    s, t = state[0], terms[0]
+    cash_scale = t[p.CASH_SCALE]
     for m in range(bars):
         held = 0.0
         value = 0.0
         for k in range(markets):
-            i = m if markets == 1 else int(rows[k][m])
-            s, t = state[k], terms[k]
+            i = m
+            if markets > 1:
+                i = rows[k][m]
+                s, t = state[k], terms[k]
             if i >= 0:
                 s[p.ROW] = i
                 if t[p.FUNDING_MS] != 0.0:
-                    fund_bar(s, a, t, cols[p.OPEN][i], float(stamps[i]))
-                if cols[p.LOW][i] <= s[p.LOW_GUARD] or cols[p.HIGH][i] >= s[p.HIGH_GUARD]:
+                    fund_bar(s, a, t, opens[i], float(stamps[i]))
+                if lows[i] <= s[p.LOW_GUARD] or highs[i] >= s[p.HIGH_GUARD]:
                     s[p.NOW_MS] = stamps[i]
                     trade_bar(s, a, t, cols, i, noise, trades)
                     watch(s)
-                s[p.LAST_F] = cols[p.CLOSE][i]
+                s[p.LAST_F] = closes[i]
                 if s[p.QTY] != 0.0 and t[p.TRAILING] != 0.0:
-                    best = cols[p.HIGH][i] if s[p.QTY] > 0.0 else cols[p.LOW][i]
-                    follow(s, a, t, best, cols[p.CLOSE][i])
+                    follow(s, a, t, highs[i] if s[p.QTY] > 0.0 else lows[i], closes[i])
             if s[p.QTY] != 0.0:
                 held = 1.0
                 value += s[p.QTY] * s[p.LAST_F] / t[p.AMOUNT_SCALE]
         a[p.HELD_BARS] += held
-        equity[m] = a[p.CASH_H] / terms[0][p.CASH_SCALE] + value
+        equity[m] = a[p.CASH_H] / cash_scale + value
         for k in range(markets):
-            i = m if markets == 1 else int(rows[k][m])
+            i = m if markets == 1 else rows[k][m]
             if i >= 0 and rules[i] != 0:
                 state[k][p.NOW_MS] = stamps[i]
                 decide(k, state, a, terms, markets, int(rules[i]))
