@@ -23,6 +23,7 @@ from tbh.backtest.trades import Trades, price_text, text_of, total_of, trades_of
 from tbh.domain.money import EXACT
 from tbh.strategies.base import BoolArray, FloatArray
 from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.indicators import TIME
 
 _RULES = {
     "entry_long": p.ENTRY_LONG,
@@ -154,7 +155,10 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
 
 def wishes(strategy: DynamicStrategy, market: Columns) -> npt.NDArray[np.uint8]:
     """Which rules are true on each bar (n), as bits."""
-    return packed(strategy.evaluate_all(market.arrays), len(market))
+    arrays = market.arrays
+    if strategy.reads_times:
+        arrays[TIME] = market.stamps.astype(np.float64)
+    return packed(strategy.evaluate_all(arrays), len(market))
 
 
 def packed(rules: dict[str, BoolArray], rows: int) -> npt.NDArray[np.uint8]:

@@ -60,6 +60,11 @@ class DynamicStrategy:
     def warm(self) -> bool:
         return self._bars.count > self.warmup
 
+    @property
+    def reads_times(self) -> bool:
+        """Whether an indicator wants to know when the bars opened."""
+        return any(TIME in computation.inputs for computation in self._plan.values())
+
     def load(self, history: Sequence[Candle]) -> None:
         """Replace all series by ``history``. ValueError on bars out of order or without finite numbers."""
         self._bars.load(history)

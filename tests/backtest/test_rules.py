@@ -29,6 +29,17 @@ def test_a_signal_on_the_close_fills_at_the_next_open(run) -> None:
     assert (made.trades.entry_row[0], made.trades.exit_row[0]) == (1, 2)
 
 
+def test_a_rule_may_ask_for_the_time_of_a_bar(run) -> None:
+    clock = {"id": "at", "name": "clock", "params": {}}
+    made = run(
+        [SIGNAL] * 6,
+        indicators=[clock],
+        entry={"long": {"left": "at__minute", "op": "==", "right": 1}},
+        exit={"long": {"left": "at__minute", "op": "==", "right": 3}},
+    )
+    assert (made.trades.entry_row[0], made.trades.exit_row[0]) == (2, 4)
+
+
 def test_a_stop_is_live_on_the_entry_bar_and_fills_at_its_price(run) -> None:
     trade = only(run([SIGNAL, (100, 101, 97, 99), (99, 99, 99, 99)], stops=STOPS))
     assert (trade["exit_price"], trade["exit_reason"], trade["entry_time"]) == ("98", "stop", trade["exit_time"])
