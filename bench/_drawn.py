@@ -32,7 +32,7 @@ MARKETS = (
     "bitvavo_XRPEUR_1h.parquet",
     "coinbase_ETHUSD_1d.parquet",
 )
-SESSION_S = 120.0
+SESSION_S = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
