@@ -25,7 +25,8 @@ from tbh.messages.strategy import Sizing, SizingKind
 from tbh.strategies.base import BoolArray, FloatArray, View, Wish
 from tbh.strategies.conditions import Rule, compile_rule
 from tbh.strategies.indicators import SERIES, TIME
-from tbh.strategies.series import Bars, Columns, computations
+from tbh.strategies.live import Live
+from tbh.strategies.series import Columns, computations
 from tbh.strategies.shapes import Definition
 
 _SIDES = {Side.BUY: "long", Side.SELL: "short"}
@@ -49,40 +50,41 @@ class DynamicStrategy:
             for side, word in _SIDES.items()
         }
         self._sizing = Sizing(kind=SizingKind(definition.sizing.kind), value=definition.sizing.value)
-        self._bars = Bars()
+        self._needs = frozenset(need for rule in self._rules.values() if rule is not None for need in rule.needs)
+        self._live = Live(self._plan, self._needs, self.timeframe_s)
         self.warmup = self._leading_nulls()
 
     @property
     def bar_count(self) -> int:
-        return self._bars.count
+        return self._live.bars.count
 
     @property
     def warm(self) -> bool:
-        return self._bars.count > self.warmup
+        return self._live.bars.count > self.warmup
 
     @property
     def reads_times(self) -> bool:
-        """Whether an indicator wants to know when the bars opened."""
-        return any(TIME in computation.inputs for computation in self._plan.values())
+        """Whether an indicator wants to know when the bars opened: because it knows days, or reads higher bars."""
+        return any(computation.reads_times for computation in self._plan.values())
 
     def load(self, history: Sequence[Candle]) -> None:
         """Replace all series by ``history``. ValueError on bars out of order or without finite numbers."""
-        self._bars.load(history)
+        self._live.load(history)
 
     def append(self, candle: Candle) -> None:
         """One more closed bar. ValueError when it is not newer than the last, or holds no finite numbers."""
-        self._bars.append(candle)
+        self._live.append(candle)
 
     def view(self, position: Position | None) -> View:
         """The last bar and everything a decision on it may look at."""
-        candle = self._bars.last
+        candle = self._live.bars.last
         if candle is None:
             raise ValueError(f"strategy {self.name!r} has no bar to decide on")
         return View(
-            bar_index=self._bars.count - 1,
+            bar_index=self._live.bars.count - 1,
             candle=candle,
             position=position,
-            columns=Columns(self._bars.series(), self._plan),
+            columns=self._live.columns(),
         )
 
     def on_bar(self, position: Position | None) -> tuple[Wish, ...]:
@@ -110,11 +112,12 @@ class DynamicStrategy:
         """Every rule on every bar: ``entry_long``, ``entry_short``, ``exit_...``, ``pyramid_...`` to n booleans each.
 
         ``arrays`` maps open, high, low, close and volume to contiguous float64 of length n, and ``time`` to ms UTC
-        where an indicator reads it. Row i equals what ``on_bar`` sees after bar i, to the bit for the first
-        MAX_HISTORY bars and to float noise beyond.
+        where ``reads_times``. Row i is what ``on_bar`` finds after bar i, when it was given the same bars from the
+        first on (``live.py``).
         """
         given = (*SERIES, TIME) if TIME in arrays else SERIES
-        columns = Columns({name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in given}, self._plan)
+        series = {name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in given}
+        columns = Columns(series, self._plan, self.timeframe_s)
         rows = len(arrays["close"])
         return {
             f"{purpose}_{_SIDES[side]}": (
@@ -127,6 +130,8 @@ class DynamicStrategy:
         rule = self._rules[purpose, side]
         if rule is None:
             return False
+        if view.bar_index + 1 == self._live.bars.count:
+            return self._live.decide(rule)
         rows = len(view.columns["close"])
         return bool(rule.evaluate(view.columns, rows - 1, rows)[0])
 
@@ -145,8 +150,7 @@ class DynamicStrategy:
         return f"{purpose} {_SIDES[side]}: {'' if rule is None else rule.text}"
 
     def _leading_nulls(self) -> int:
-        needs = {need for rule in self._rules.values() if rule is not None for need in rule.needs}
-        return max((self._nulls(column) + back for column, back in needs), default=0)
+        return max((self._nulls(column) + back for column, back in self._needs), default=0)
 
     def _nulls(self, column: str) -> int:
         computation = self._plan.get(column)

@@ -56,6 +56,7 @@ def check_references(raw: Mapping[str, Any]) -> list[Problem]:
     for index, use in enumerate(uses if isinstance(uses, list) else ()):
         if isinstance(use, dict):
             check.indicator(f"$.indicators[{index}]", use)
+            check.timeframe(f"$.indicators[{index}].timeframe", use.get("timeframe"), timeframe)
     for rule in ("entry", "exit", "pyramid"):
         sides = raw.get(rule)
         for side in ("long", "short"):
@@ -124,6 +125,19 @@ class _Check:
                 self._doubtful.add(indicator_id)
             else:
                 self._columns.update(column for column, _, _ in columns_of(indicator_id, entry, sources))
+
+    def timeframe(self, path: str, name: object, own: object) -> None:
+        """The timeframe of an indicator beside the definition's ``own``."""
+        if not isinstance(name, str):
+            return
+        if name not in TIMEFRAMES:
+            self.add(path, unknown("timeframe", name, TIMEFRAMES))
+        elif isinstance(own, str) and own in TIMEFRAMES:
+            if TIMEFRAMES[name] < TIMEFRAMES[own]:
+                self.add(path, f"{name} is shorter than the definition's {own}; its bars can't be made of longer ones")
+            elif TIMEFRAMES[name] % TIMEFRAMES[own]:
+                many = [each for each, seconds in TIMEFRAMES.items() if not seconds % TIMEFRAMES[own]]
+                self.add(path, f"{name} is no multiple of the definition's {own}; take one of {', '.join(many)}")
 
     def _params(self, path: str, entry: Indicator, params: Mapping[str, Any]) -> None:
         known = {parameter.name: parameter for parameter in entry.parameters}

@@ -115,12 +115,16 @@ class _Model(BaseModel):
 
 
 class IndicatorUse(_Model):
-    """An indicator of the catalogue with its parameters. ``source`` None is close, or what it always reads."""
+    """An indicator of the catalogue with its parameters. ``source`` None is close, or what it always reads.
+
+    ``timeframe`` is a multiple of the definition's own, whose bars are then made of the definition's; None is that.
+    """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z](_?[A-Za-z0-9])*$", max_length=40)]
     name: str
     params: Annotated[dict[str, ParameterValue], Field(max_length=16)] = {}
     source: Sources | None = None
+    timeframe: Annotated[str, WithJsonSchema({"type": "string", "enum": list(TIMEFRAMES)})] | None = None
 
 
 class Shifted(_Model):
@@ -277,6 +281,8 @@ class Definition(_Model):
             use["params"] = {each.name: use["params"].get(each.name, each.default) for each in entry.parameters}
             if entry.takes_source:
                 use["source"] = use.get("source", ("close",))
+            if use.get("timeframe") == self.timeframe:
+                del use["timeframe"]
         return json.dumps(_plain(shape), sort_keys=True, separators=(",", ":"))
 
     def fingerprint(self) -> str:

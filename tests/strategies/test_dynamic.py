@@ -12,11 +12,13 @@ from tbh.messages.account import Position
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
 from tbh.messages.strategy import Sizing, SizingKind
+from tbh.strategies import bars as held_bars
 from tbh.strategies import series
+from tbh.strategies.bars import held_of
 from tbh.strategies.base import Strategy, Wish
 from tbh.strategies.dynamic import DynamicStrategy
 from tbh.strategies.indicators import CATALOGUE, SERIES
-from tbh.strategies.series import IndicatorError, held_of
+from tbh.strategies.series import IndicatorError
 
 Make = Callable[..., DynamicStrategy]
 Bars = Callable[[Sequence[object]], list[Candle]]
@@ -241,7 +243,7 @@ def test_columns_that_no_evaluated_rule_reaches_are_not_computed(
 def test_old_bars_are_dropped_by_halves_and_loading_drops_the_same(
     strategy: Make, candles: Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(series, "MAX_HISTORY", 8)
+    monkeypatch.setattr(held_bars, "MAX_HISTORY", 8)
     bars = candles(range(100, 130))
     appended = strategy()
     held = []
@@ -267,9 +269,9 @@ def test_dropping_bars_leaves_infinite_memory_within_float_noise(strategy: Make)
         ]
     )
     rng = np.random.default_rng(3)
-    close = 30_000 + np.cumsum(rng.normal(size=series.MAX_HISTORY))
+    close = 30_000 + np.cumsum(rng.normal(size=held_bars.MAX_HISTORY))
     arrays = {"open": close, "high": close + 2, "low": close - 2, "close": close, "volume": np.ones(len(close))}
     half = {name: values[len(close) // 2 :].copy() for name, values in arrays.items()}
     for column in ("r__value", "e__value", "x__value"):
-        whole, part = (series.Columns(each, made._plan)[column][-1] for each in (arrays, half))
+        whole, part = (series.Columns(each, made._plan, 60)[column][-1] for each in (arrays, half))
         assert part == pytest.approx(whole, rel=1e-11)

@@ -56,16 +56,19 @@ def _relative(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
 def _mcginley(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:
     source, length = inputs[0], int(params["period"])
     made = kit.nulls(len(source))
-    if len(source) < length or not (source > 0).all():
+    sound = source > 0
+    # What is not positive ends it; the bars before know nothing of that.
+    rows = len(source) if sound.all() else int(np.argmin(sound))
+    if rows < length:
         return (made,)
     value = float(source[:length].mean())
     values = [value]
-    for price in source[length:].tolist():
+    for price in source[length:rows].tolist():
         share = price / value
         share *= share
         value += (price - value) / (length * share * share)
         values.append(value)
-    made[length - 1 :] = values
+    made[length - 1 : rows] = values
     return (made,)
 
 
@@ -170,7 +173,7 @@ ENTRIES = (
     Indicator(
         name="mcginley",
         aliases=("mcginley_dynamic",),
-        summary="average that follows a falling source faster than a rising one; null unless all values are positive",
+        summary="average that follows a falling source faster than a rising one; null from a value on that is not positive",
         group=GROUP,
         source="J. McGinley, Journal of Technical Analysis 36 (1990)",
         parameters=(period(14, minimum=1),),
@@ -178,6 +181,7 @@ ENTRIES = (
         # Far below its average a source gets a weight above 1, and what was small becomes large.
         memory=everything("start"),
         function=_mcginley,
+        sparse=("value",),
     ),
     Indicator(
         name="frama",

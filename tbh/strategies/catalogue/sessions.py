@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import date, timedelta
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +28,7 @@ DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 # 1970-01-01 was a Thursday; weeks begin on Mondays.
 _DAYS_INTO_WEEK = 3
+_EPOCH = date(1970, 1, 1)
 
 IntArray = npt.NDArray[np.int64]
 
@@ -42,6 +46,17 @@ def _spans(time: FloatArray, params: Params) -> IntArray:
     if params["span"] == 1:
         return (days + _DAYS_INTO_WEEK) // 7
     return days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def span_of(time: float, params: Params) -> int:
+    """The number of the day, week or month of a bar that opens at ``time`` (ms UTC), as ``_spans`` has it."""
+    day = math.floor((time - params["offset_minutes"] * MINUTE_MS) / DAY_MS)
+    if params["span"] == 0:
+        return day
+    if params["span"] == 1:
+        return (day + _DAYS_INTO_WEEK) // 7
+    at = _EPOCH + timedelta(days=day)
+    return (at.year - _EPOCH.year) * 12 + at.month - 1
 
 
 def _starts(spans: IntArray) -> IntArray:

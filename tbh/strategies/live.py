@@ -1,0 +1,222 @@
+"""What a running strategy looks at: the last values of the columns that its rules reach, at little cost per bar.
+
+An indicator is computed over the last rows that suffice for its last value (``Indicator.history``), and over as many
+more as the rules look back. What remembers everything is carried on from bar to bar (``carried.py``), from the first
+bar loaded. An indicator of higher bars is computed when one of those closes.
+
+A value over few rows may be float noise off the one over all of them. Where a comparison hangs on that, both sides are
+computed over all rows held, so that a live rule is what the rule over whole arrays is. An average or a ratio of changes
+forgets only while something changes; rows in which nothing moved are therefore taken in addition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tbh.messages.market import Candle
+from tbh.strategies.bars import HELD, Bars, Row, Rows
+from tbh.strategies.base import FloatArray
+from tbh.strategies.carried import STEPS, Step
+from tbh.strategies.conditions import Rule
+from tbh.strategies.frames import HigherBars
+from tbh.strategies.indicators import SERIES, TIME
+from tbh.strategies.series import Columns, Computation
+
+_PLACES = {name: place for place, name in enumerate(HELD)}
+_NOISE = 1e-12
+"""Of the size of the inputs: what may be left of a difference of two of them."""
+
+EXACT = frozenset({"clock"})
+"""Entries outside the group of patterns whose values over few rows are those over all of them, to the last bit."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Made:
+    """The last values of one computation. ``rows`` are the rows of its bars, at ``count`` of which ``values`` hold."""
+
+    computation: Computation
+    rows: Rows
+    places: tuple[int, ...]
+    reach: int
+    frame: _Higher | None
+    step: Step | None
+    count: int = -1
+    values: tuple[FloatArray, ...] = ()
+    noise: float = 0.0
+    kept: deque[tuple[float, ...]] = field(default_factory=deque)
+
+
+class _Higher:
+    """Closed bars of a higher timeframe, and how many of them there were at each of the last bars."""
+
+    def __init__(self, timeframe_s: int, higher_s: int, reach: int) -> None:
+        self.rows = Rows()
+        self.bars = HigherBars(timeframe_s, higher_s)
+        self.counts: deque[int] = deque(maxlen=reach + 1)
+
+    def ago(self, back: int) -> int:
+        """How many higher bars have closed in the last ``back`` bars; -1 where there was no bar."""
+        return self.rows.count - self.counts[-1 - back] if back < len(self.counts) else -1
+
+
+class Live:
+    """The bars of a strategy of ``timeframe_s``, of whose ``plan`` the columns in ``needs`` (column, bars back) are
+    asked for."""
+
+    def __init__(self, plan: Mapping[str, Computation], needs: Iterable[tuple[str, int]], timeframe_s: int) -> None:
+        self._plan = plan
+        self._timeframe_s = timeframe_s
+        self._reach: dict[int, tuple[Computation, int]] = {}
+        for column, back in needs:
+            if column in plan:
+                computation = plan[column]
+                _, before = self._reach.get(id(computation), (computation, 0))
+                self._reach[id(computation)] = (computation, max(before, back))
+        self._begin()
+
+    def _begin(self) -> None:
+        self.bars = Bars()
+        self._frames: dict[int, _Higher] = {}
+        self._made: dict[str, tuple[_Made, int]] = {}
+        self._carried: list[_Made] = []
+        farthest = max((reach for _, reach in self._reach.values()), default=0)
+        for computation, reach in self._reach.values():
+            frame, rows = None, None
+            if computation.timeframe_s is not None:
+                higher_s = computation.timeframe_s
+                frame = self._frames.setdefault(higher_s, _Higher(self._timeframe_s, higher_s, farthest))
+                rows = frame.rows
+            entry = computation.entry
+            step = STEPS[entry.name](entry, computation.params) if entry.memory.kind == "all" else None
+            made = _Made(
+                computation=computation,
+                rows=self.bars if rows is None else rows,
+                places=tuple(_PLACES[name] for name in computation.inputs),
+                reach=reach,
+                frame=frame,
+                step=step,
+                kept=deque(maxlen=reach + 1),
+            )
+            if step is not None:
+                self._carried.append(made)
+            for index, column in enumerate(computation.columns):
+                self._made[column] = (made, index)
+
+    def load(self, history: Sequence[Candle]) -> None:
+        """Replace everything by ``history``. ValueError on a candle that cannot be one."""
+        self._begin()
+        if self._carried or self._frames:
+            for candle in history:
+                self.append(candle)
+        else:
+            self.bars = Bars.of(history)
+            for made, _ in self._made.values():
+                made.rows = self.bars
+
+    def append(self, candle: Candle) -> None:
+        """Take one more closed bar. ValueError when it is not newer than the last, or holds no finite numbers."""
+        row = self.bars.append(candle)
+        closed = {}
+        for higher_s, frame in self._frames.items():
+            closed[higher_s] = frame.bars.append(row)
+            for each in closed[higher_s]:
+                frame.rows.push(each)
+            frame.counts.append(frame.rows.count)
+        for made in self._carried:
+            higher_s = made.computation.timeframe_s
+            for each in (row,) if higher_s is None else closed[higher_s]:
+                self._carry(made, each)
+
+    def _carry(self, made: _Made, row: Row) -> None:
+        assert made.step is not None
+        made.kept.append(made.step(*[row[place] for place in made.places]))
+
+    def columns(self) -> Columns:
+        """Every column over the bars held."""
+        return Columns(self.bars.series(), self._plan, self._timeframe_s)
+
+    def decide(self, rule: Rule) -> bool:
+        """Whether ``rule``, all of whose needs were named, is true on the last bar. IndicatorError as it may be."""
+        true, doubtful = rule.decide(_LastValues(self))
+        if doubtful:
+            true, _ = rule.decide(_WholeValues(self))
+        return true
+
+    def at(self, column: str, back: int, *, known: dict[int, tuple[FloatArray, ...]] | None = None) -> float:
+        """The value of ``column`` so many bars before the last, NaN for null; with ``known``, which keeps what has been
+        computed, over all rows held."""
+        place = _PLACES.get(column)
+        if place is not None:
+            return self.bars.value(place, back)
+        made, index = self._made[column]
+        ago = back if made.frame is None else made.frame.ago(back)
+        if ago < 0:
+            return math.nan
+        if made.step is not None:
+            return made.kept[-1 - ago][index] if ago < len(made.kept) else math.nan
+        values = (self._few(made) if known is None else self._all(made, known))[index]
+        return float(values[-1 - ago]) if ago < len(values) else math.nan
+
+    def noise(self, column: str) -> float:
+        """How far the last values of ``column`` may be off where they are near zero, 0.0 when they are exact."""
+        if column in _PLACES:
+            return 0.0
+        made, _ = self._made[column]
+        if made.step is None:
+            self._few(made)
+        return made.noise
+
+    def _few(self, made: _Made) -> tuple[FloatArray, ...]:
+        """The values over the last rows that suffice; once for each bar."""
+        rows = made.rows
+        if made.count == rows.count:
+            return made.values
+        entry, reach = made.computation.entry, made.reach
+        history = entry.history(made.computation.params)
+        assert history is not None
+        if made.frame is not None:
+            reach = made.frame.ago(min(reach, len(made.frame.counts) - 1))
+        still = 0
+        if entry.memory.kind == "decay":
+            still = max((rows.still[place] for place in made.places if place < len(SERIES)), default=0)
+        take = min(rows.held, history + reach + still)
+        inputs = tuple(rows.tail(place, take) for place in made.places)
+        made.values = made.computation.compute(inputs)
+        made.count = rows.count
+        if take == rows.count or entry.group == "pattern" or entry.name in EXACT:
+            made.noise = 0.0
+        else:
+            sizes = (abs(rows.value(place, 0)) for place in made.places if place < len(SERIES))
+            made.noise = _NOISE * max(sizes, default=0.0) + math.ulp(0.0)
+        return made.values
+
+    def _all(self, made: _Made, known: dict[int, tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
+        rows = made.rows
+        if id(made) not in known:
+            known[id(made)] = made.computation.compute(tuple(rows.tail(place, rows.held) for place in made.places))
+        return known[id(made)]
+
+
+class _LastValues:
+    """What a rule asks about the last bar (``conditions.LastValues``)."""
+
+    def __init__(self, live: Live) -> None:
+        self.at = live.at
+        self.noise = live.noise
+
+
+class _WholeValues:
+    """The same, with what may be off computed over all rows held."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._known: dict[int, tuple[FloatArray, ...]] = {}
+
+    def at(self, column: str, back: int) -> float:
+        return self._live.at(column, back, known=self._known)
+
+    def noise(self, column: str) -> float:  # noqa: ARG002 - one signature
+        return 0.0
