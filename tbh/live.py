@@ -42,8 +42,9 @@ STALE_MIN_S, STALE_MAX_S = 10.0, 60.0
 """How much older than a bar the newest data may be; a bar's length where that lies between the two."""
 
 HISTORY_BARS_MIN, HISTORY_BARS_MAX = 500, 5_000
-WARM_UPS: Final = 4
-"""Recursive indicators go on settling after their first value."""
+HISTORY_LOADED_MAX: Final = 50_000
+"""Of what indicators want: fifty questions to the exchange at each start, and 10 MB. Averages of long higher bars may
+want more, and have only come close to their values then."""
 
 _MARKET: Final = "exchange_market"
 
@@ -150,8 +151,12 @@ class LiveSession(Session[LivePlan]):
         since = [now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)] if bar >= _MINUTE else []
         since += [position.bar_open for position in self.store.positions().values()]
         wanted = max([(now - at) // bar for at in since], default=0)
-        warm_up = WARM_UPS * DynamicStrategy(self.plan.definition).warmup
-        return max(warm_up, min(max(wanted, HISTORY_BARS_MIN), HISTORY_BARS_MAX))
+        strategy = DynamicStrategy(self.plan.definition)
+        needed = strategy.history_needed
+        if needed > HISTORY_LOADED_MAX:
+            self.log.warning("history_short", strategy=strategy.name, bars=HISTORY_LOADED_MAX, needed=needed)
+            needed = max(HISTORY_LOADED_MAX, strategy.warmup + 1)
+        return max(needed, min(max(wanted, HISTORY_BARS_MIN), HISTORY_BARS_MAX))
 
     def _own_rpc(self) -> Rpc:
         raise Fatal("no_database", exit_code=78, detail="a live bot needs its database: who else would hold its lease?")

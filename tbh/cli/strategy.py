@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tbh.cli.parser import EXIT_CONFIGURATION, CommandError, one_line
 from tbh.strategies.definition import MAX_BYTES, Definition, DefinitionError, json_schema, parse_definition
+from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.history import AGREEING
 
 
 def run_schema(args: argparse.Namespace) -> int:
@@ -29,6 +31,7 @@ def run_check(args: argparse.Namespace) -> int:
             for problem in error.problems:
                 print(one_line(f"{args.file}: {problem}"), file=sys.stderr)
         return EXIT_CONFIGURATION
+    strategy = DynamicStrategy(definition)
     facts = {
         "ok": True,
         "problems": [],
@@ -36,6 +39,12 @@ def run_check(args: argparse.Namespace) -> int:
         "timeframe": definition.timeframe,
         "indicators": len(definition.indicators),
         "fingerprint": definition.fingerprint(),
+        "warmup": strategy.warmup,
+        "history": strategy.history_needed,
+        "depends_on_start": [
+            {"id": each.indicator_id, "name": each.entry.name, "compared": each.entry.memory.compared}
+            for each in strategy.starting
+        ],
     }
     if args.json:
         print(json.dumps(facts))
@@ -43,6 +52,10 @@ def run_check(args: argparse.Namespace) -> int:
         told = f"sound: {definition.name}, {definition.timeframe}, {facts['indicators']} indicator(s)"
         print(f"{one_line(str(args.file))}: {told}")
         print(f"fingerprint {facts['fingerprint']}")
+        print(f"first decision after {strategy.warmup + 1} bars; a start loads {strategy.history_needed}")
+        for each in strategy.starting:
+            told = AGREEING[each.entry.memory.compared]
+            print(f"note: {each.indicator_id} ({each.entry.name}) depends on where the history begins: {told}")
     return 0
 
 

@@ -24,9 +24,10 @@ from tbh.messages.orders import Protection, Purpose, Side, Trailing
 from tbh.messages.strategy import Sizing, SizingKind
 from tbh.strategies.base import BoolArray, FloatArray, View, Wish
 from tbh.strategies.conditions import Rule, compile_rule
+from tbh.strategies.history import depends_on_start, history_needed
 from tbh.strategies.indicators import SERIES, TIME
 from tbh.strategies.live import Live
-from tbh.strategies.series import Columns, computations
+from tbh.strategies.series import Columns, Computation, computations
 from tbh.strategies.shapes import Definition
 
 _SIDES = {Side.BUY: "long", Side.SELL: "short"}
@@ -53,6 +54,8 @@ class DynamicStrategy:
         self._needs = frozenset(need for rule in self._rules.values() if rule is not None for need in rule.needs)
         self._live = Live(self._plan, self._needs, self.timeframe_s)
         self.warmup = self._leading_nulls()
+        self.history_needed = history_needed(self._plan, self._needs, self.timeframe_s)
+        """Closed bars that a start must load for the rules to be what they are over any longer history."""
 
     @property
     def bar_count(self) -> int:
@@ -61,6 +64,12 @@ class DynamicStrategy:
     @property
     def warm(self) -> bool:
         return self._live.bars.count > self.warmup
+
+    @property
+    def starting(self) -> tuple[Computation, ...]:
+        """What the rules read that depends on where the history began, however long it is."""
+        read = {id(self._plan[name]): self._plan[name] for name, _ in sorted(self._needs) if name in self._plan}
+        return tuple(each for each in read.values() if depends_on_start(each))
 
     @property
     def reads_times(self) -> bool:

@@ -150,7 +150,7 @@ ENTRIES = (
     talib_entry(
         "obv",
         talib.OBV,
-        "on-balance volume, counted from the oldest bar held: compare it with its past, not with a number",
+        "on-balance volume, counted from the first bar on: compare it with its past, not with a number",
         group="volume",
         aliases=("on_balance_volume",),
         inputs=("close", "volume"),

@@ -38,8 +38,8 @@ _WINDOWS = (
     ("sum", "rolling_sum", "sum of the source over period bars"),
 )
 _INDEXES = (
-    ("maxindex", "row of the highest value over period bars, counted from the oldest bar held", ("value",)),
-    ("minindex", "row of the lowest value over period bars, counted from the oldest bar held", ("value",)),
+    ("maxindex", "row of the highest value over period bars, counted from the first bar on", ("value",)),
+    ("minindex", "row of the lowest value over period bars, counted from the first bar on", ("value",)),
     ("minmaxindex", "rows of the lowest and the highest value over period bars, likewise counted", ("min", "max")),
 )
 
@@ -95,7 +95,7 @@ ENTRIES = (
     talib_entry(
         "cumsum",
         talib.CUMSUM,
-        "sum of the source from the oldest bar held",
+        "sum of the source from the first bar on",
         group=GROUP,
         nulls=NONE,
         memory=everything("differences"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import talib
 
+from tbh.strategies.base import FloatArray
 from tbh.strategies.catalogue.base import (
     HLC,
     MAX_SORTED_PERIOD,
     OHLC,
+    SERIES,
+    Indicator,
+    Inputs,
     decay,
     period,
     real,
 )
-from tbh.strategies.catalogue.rows import NONE, PERIOD, fixed
+from tbh.strategies.catalogue.rows import NONE, PERIOD, Params, fixed
 from tbh.strategies.catalogue.talibs import talib_entry
 
 STATISTICS = "statistics"
@@ -20,6 +24,10 @@ PRICE = "price"
 CYCLE = "cycle"
 _PAIR = ("high", "low")
 _HILBERT = decay(1_000)
+
+
+def _bar(inputs: Inputs, params: Params) -> tuple[FloatArray, ...]:  # noqa: ARG001 - one signature for all entries
+    return tuple(each.copy() for each in inputs)
 
 
 ENTRIES = (
@@ -31,6 +39,17 @@ ENTRIES = (
         aliases=("mean_absolute_deviation",),
         parameters=(period(14, maximum=MAX_SORTED_PERIOD),),
         nulls=PERIOD - 1,
+    ),
+    Indicator(
+        name="bar",
+        aliases=("candle", "ohlcv"),
+        summary="the bar itself; with a timeframe the last closed one of that",
+        group=PRICE,
+        source="definition",
+        inputs=SERIES,
+        outputs=SERIES,
+        nulls=NONE,
+        function=_bar,
     ),
     talib_entry(
         "avgprice",

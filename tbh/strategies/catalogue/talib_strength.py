@@ -240,7 +240,7 @@ ENTRIES = (
     talib_entry(
         "wad",
         talib.WAD,
-        "Williams' accumulation and distribution by true ranges, counted from the oldest bar held",
+        "Williams' accumulation and distribution by true ranges, counted from the first bar on",
         group=GROUP,
         aliases=("williams_ad",),
         inputs=HLC,

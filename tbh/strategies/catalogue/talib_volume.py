@@ -27,7 +27,7 @@ _VOLUME_ENTRIES = (
     talib_entry(
         "ad",
         talib.AD,
-        "Chaikin's accumulation and distribution line, counted from the oldest bar held",
+        "Chaikin's accumulation and distribution line, counted from the first bar on",
         group=VOLUME,
         aliases=("adl", "accumulation_distribution"),
         inputs=HLCV,
@@ -83,7 +83,7 @@ _VOLUME_ENTRIES = (
     talib_entry(
         "nvi",
         talib.NVI,
-        "negative volume index: the returns of bars with less volume, compounded from the oldest bar held",
+        "negative volume index: the returns of bars with less volume, compounded from the first bar on",
         group=VOLUME,
         aliases=("negative_volume_index",),
         inputs=("close", "volume"),
@@ -93,7 +93,7 @@ _VOLUME_ENTRIES = (
     talib_entry(
         "pvi",
         talib.PVI,
-        "positive volume index: the returns of bars with more volume, compounded from the oldest bar held",
+        "positive volume index: the returns of bars with more volume, compounded from the first bar on",
         group=VOLUME,
         aliases=("positive_volume_index",),
         inputs=("close", "volume"),
@@ -120,7 +120,7 @@ _VOLUME_ENTRIES = (
     talib_entry(
         "pvt",
         talib.PVT,
-        "price volume trend: volume times the return of the close, counted from the oldest bar held",
+        "price volume trend: volume times the return of the close, counted from the first bar on",
         group=VOLUME,
         aliases=("price_volume_trend",),
         inputs=("close", "volume"),
@@ -141,7 +141,7 @@ _VOLUME_ENTRIES = (
     talib_entry(
         "vwap",
         talib.VWAP,
-        "average of the typical price weighted by volume, anchored at the oldest bar held",
+        "average of the typical price weighted by volume, anchored at the first bar",
         group=VOLUME,
         aliases=("vwap_cumulative",),
         inputs=HLCV,

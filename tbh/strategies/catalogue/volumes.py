@@ -111,7 +111,7 @@ ENTRIES = (
     Indicator(
         name="vpt_signal",
         aliases=("volume_price_trend_signal",),
-        summary="volume price trend from the oldest bar held, and its simple average",
+        summary="volume price trend from the first bar on, and its simple average",
         group=GROUP,
         source="TA-Lib PVT and SMA",
         parameters=(period(14),),

@@ -1,0 +1,67 @@
+"""How many bars a strategy must have seen before its rules are what they are over any longer history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from tbh.strategies.indicators import Params
+from tbh.strategies.series import Computation
+
+DAY_S = 86_400
+SETTLING, SETTLED = 4, 200
+"""Warm-ups, and bars at least, after which what turns is taken to have turned; how often it does, the market decides.
+"""
+
+_SPAN_DAYS = (1, 7, 31)
+
+
+def _spans(count: int) -> Callable[[Params], int]:
+    return lambda params: count * _SPAN_DAYS[int(params["span"])]
+
+
+DAYS: Mapping[str, Callable[[Params], int]] = MappingProxyType(
+    {
+        "vwap_anchored": _spans(1),
+        **dict.fromkeys(
+            ("pivots", "pivots_fibonacci", "pivots_camarilla", "pivots_woodie", "pivots_demark"), _spans(2)
+        ),
+        "relative_daily_volume": lambda params: int(params["period"]) + 1,
+    }
+)
+"""Whole days of bars after which an entry that knows days depends on no bar before them."""
+
+AGREEING: Mapping[str, str] = MappingProxyType(
+    {
+        "differences": "its changes are the same from any start, its level is not: compare it with its own past",
+        "ratios": "its growth is the same from any start, its level is not: compare it with its own past",
+        "turn": "from two starts it is the same after the second turn that both have seen",
+        "start": "from two starts it need never be the same",
+    }
+)
+"""What ``Memory.compared`` means to whoever writes a rule."""
+
+
+def depends_on_start(computation: Computation) -> bool:
+    """Whether no number of bars makes its values independent of where the history began."""
+    return computation.entry.memory.kind == "all" and computation.entry.name not in DAYS
+
+
+def rows_needed(computation: Computation, back: int, timeframe_s: int) -> int:
+    """Bars of ``timeframe_s``, the last one included, that suffice for its value ``back`` bars ago. For what depends on
+    where the history began, those after which it has settled as far as it will."""
+    entry, params = computation.entry, computation.params
+    own_s = computation.timeframe_s or timeframe_s
+    history = entry.history(params)
+    if history is None:
+        days = DAYS.get(entry.name)
+        history = max(SETTLING * entry.warmup(params), SETTLED) + 1 if days is None else -(-days(params) * DAY_S // own_s) + 1
+    # Bars may begin within a higher one, which is no bar then, and end within another.
+    return back + history * computation.ratio + 2 * (computation.ratio - 1)
+
+
+def history_needed(plan: Mapping[str, Computation], needs: Iterable[tuple[str, int]], timeframe_s: int) -> int:
+    """Bars that suffice for all of ``needs`` (column, bars back)."""
+    return max(
+        (rows_needed(plan[name], back, timeframe_s) if name in plan else back + 1 for name, back in needs), default=1
+    )

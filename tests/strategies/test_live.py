@@ -1,0 +1,191 @@
+"""What a running strategy computes for a bar is what the whole array has there: every indicator, and every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tbh.messages.market import Candle
+from tbh.strategies import bars as held_bars
+from tbh.strategies.carried import STEPS
+from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.history import DAYS, depends_on_start, rows_needed
+from tbh.strategies.indicators import CATALOGUE, SERIES, SOURCE, Indicator
+from tbh.strategies.live import EXACT, Live
+from tbh.strategies.series import Computation
+
+Array = npt.NDArray[np.float64]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ROWS = 9_000
+BARS = 40
+"""How many bars a strategy is followed after its start."""
+BACK = 3
+
+FOREVER = [name for name, entry in CATALOGUE.items() if entry.memory.kind == "all"]
+BOUNDED = [name for name in CATALOGUE if name not in FOREVER]
+
+
+def candles_of(closes: Iterable[float], volumes: Iterable[float], *, minutes: int = 15) -> list[Candle]:
+    """Bars around closes, with two decimals; from bar to bar they share no price."""
+    made = []
+    for row, (close, volume) in enumerate(zip(closes, volumes, strict=True)):
+        price = Decimal(f"{close:.2f}")
+        reach = Decimal(f"{0.5 + row * 0.37 % 1:.2f}")
+        made.append(
+            Candle(
+                open_time=START + timedelta(minutes=minutes * row),
+                open=price - reach / 4,
+                high=price + reach,
+                low=price - reach / 2,
+                close=price,
+                volume=Decimal(f"{volume:.1f}"),
+            )
+        )
+    return made
+
+
+def arrays_of(candles: Sequence[Candle]) -> dict[str, Array]:
+    made = {name: np.array([float(getattr(candle, name)) for candle in candles]) for name in SERIES}
+    return {**made, "time": np.array([candle.open_time.timestamp() * 1_000 for candle in candles])}
+
+
+@pytest.fixture(scope="module")
+def market() -> tuple[list[Candle], dict[str, Array]]:
+    """A random walk."""
+    rng = np.random.default_rng(5)
+    candles = candles_of(1_000 + np.cumsum(rng.normal(size=ROWS)), rng.uniform(1, 9, size=ROWS))
+    return candles, arrays_of(candles)
+
+
+def computation_of(name: str, chosen: Mapping[str, int | Decimal] | None = None) -> Computation:
+    entry = CATALOGUE[name]
+    return Computation(
+        indicator_id="x",
+        entry=entry,
+        params=entry.resolve(chosen or {}),
+        inputs=tuple("close" if each == SOURCE else each for each in entry.inputs),
+        columns=tuple(f"x__{output}" for output in entry.outputs),
+    )
+
+
+def drawn(entry: Indicator) -> dict[str, int | Decimal]:
+    """Whole parameters a little above their lower bounds; the defaults where a rule refuses those."""
+    chosen: dict[str, int | Decimal] = {}
+    for place, parameter in enumerate(each for each in entry.parameters if each.whole):
+        chosen[parameter.name] = min(int(parameter.minimum) + 3 + 4 * place, int(parameter.maximum))
+    refused = entry.rule is not None and entry.rule(entry.resolve(chosen)) is not None
+    return {} if refused else chosen
+
+
+def live_of(computation: Computation) -> Live:
+    plan = dict.fromkeys(computation.columns, computation)
+    return Live(plan, [(column, BACK) for column in computation.columns], 900)
+
+
+def agree(live: Live, computation: Computation, whole: Sequence[Array], row: int) -> None:
+    for column, values in zip(computation.columns, whole, strict=True):
+        known = np.abs(values[~np.isnan(values)])
+        usual = float(known.mean()) if len(known) else 0.0
+        for back in (0, BACK):
+            want, got = float(values[row - back]), live.at(column, back)
+            # What crosses zero is judged by its usual size.
+            limit = 1e-9 * max(abs(want), usual)
+            assert np.isnan(want) == np.isnan(got), (column, row, want, got)
+            assert np.isnan(want) or abs(got - want) <= limit, (column, row, want, got)
+
+
+def follow(computation: Computation, candles: list[Candle], arrays: Mapping[str, Array], start: int, rows: int) -> None:
+    """A strategy that starts with ``rows`` bars from ``start`` on, against all bars from the first on."""
+    end = start + rows + BARS
+    whole = computation.compute(tuple(arrays[name][:end].copy() for name in computation.inputs))
+    live = live_of(computation)
+    live.load(candles[start : start + rows])
+    agree(live, computation, whole, start + rows - 1)
+    for row in range(start + rows, end):
+        live.append(candles[row])
+        agree(live, computation, whole, row)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_from_its_declared_history_on_a_live_value_is_that_of_the_whole_array(
+    name: str, market: tuple[list[Candle], dict[str, Array]]
+) -> None:
+    for chosen in ({}, drawn(CATALOGUE[name])):
+        computation = computation_of(name, chosen)
+        rows = rows_needed(computation, BACK, 900)
+        assert rows + 700 + BARS <= ROWS
+        follow(computation, *market, 700, rows)
+
+
+@pytest.mark.parametrize("name", FOREVER)
+def test_what_remembers_everything_is_carried_from_the_first_bar_on(
+    name: str, market: tuple[list[Candle], dict[str, Array]]
+) -> None:
+    candles, arrays = market
+    chosen = {"percent": Decimal(1)} if name == "zigzag" else {}
+    for computation in (computation_of(name, chosen), computation_of(name, {**drawn(CATALOGUE[name]), **chosen})):
+        whole = computation.compute(tuple(arrays[each][:700].copy() for each in computation.inputs))
+        live = live_of(computation)
+        for row in range(700):
+            live.append(candles[row])
+            if row >= BACK:
+                agree(live, computation, whole, row)
+
+
+@pytest.mark.parametrize("name", DAYS)
+def test_what_knows_days_agrees_from_a_start_of_so_many_whole_days(
+    name: str, market: tuple[list[Candle], dict[str, Array]]
+) -> None:
+    for span in (0, 1):
+        computation = computation_of(name, {"span": span} if "span" in computation_of(name).params else {})
+        assert not depends_on_start(computation)
+        follow(computation, *market, 700, rows_needed(computation, BACK, 900))
+
+
+def test_every_indicator_that_remembers_everything_can_be_carried() -> None:
+    assert set(STEPS) == set(FOREVER)
+
+
+@pytest.mark.parametrize("name", [name for name in BOUNDED if CATALOGUE[name].group == "pattern" or name in EXACT])
+def test_what_counts_as_exact_over_few_rows_is_exact(
+    name: str, market: tuple[list[Candle], dict[str, Array]]
+) -> None:
+    computation = computation_of(name)
+    rows = rows_needed(computation, 0, 900)
+    whole = computation.compute(tuple(market[1][each] for each in computation.inputs))
+    for row in range(500, 1_000):
+        few = computation.compute(tuple(market[1][each][row + 1 - rows : row + 1] for each in computation.inputs))
+        assert [values[-1] for values in few] == [values[row] for values in whole]
+
+
+@pytest.fixture(scope="module")
+def dead() -> tuple[list[Candle], dict[str, Array]]:
+    """A market that moves for 300 bars, and in which nobody trades for the next 1,500."""
+    rng = np.random.default_rng(6)
+    lively = candles_of(1_000 + np.cumsum(rng.normal(size=300)), rng.uniform(1, 9, size=300))
+    close = lively[-1].close
+    still = [
+        Candle(open_time=START + timedelta(minutes=15 * row), open=close, high=close, low=close, close=close, volume=Decimal(0))
+        for row in range(300, 1_800)
+    ]
+    return lively + still, arrays_of(lively + still)
+
+
+@pytest.mark.parametrize("name", [name for name in BOUNDED if CATALOGUE[name].memory.kind == "decay"])
+def test_in_a_market_that_stands_still_nothing_is_forgotten(
+    name: str, dead: tuple[list[Candle], dict[str, Array]]
+) -> None:
+    candles, arrays = dead
+    computation = computation_of(name)
+    whole = computation.compute(tuple(arrays[each] for each in computation.inputs))
+    live = live_of(computation)
+    for row, candle in enumerate(candles):
+        live.append(candle)
+        if row >= BACK and row % 100 == 0:
+            agree(live, computation, whole, row)
