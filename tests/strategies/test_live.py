@@ -189,3 +189,115 @@ def test_in_a_market_that_stands_still_nothing_is_forgotten(
         live.append(candle)
         if row >= BACK and row % 100 == 0:
             agree(live, computation, whole, row)
+
+
+def rules_on_each_bar(made: DynamicStrategy, candles: Sequence[Candle], word: str = "entry_long") -> list[bool]:
+    fired = []
+    for candle in candles:
+        made.append(candle)
+        fired.append(bool(made.on_bar(None)))
+    assert fired == made.evaluate_all(arrays_of(candles))[word].tolist()
+    return fired
+
+
+def above(left: str, right: Any) -> dict[str, Any]:
+    return {"left": left, "op": ">", "right": right}
+
+
+TIES = {
+    "a mean at its source": {"name": "sma", "params": {"period": 3}},
+    "bands without a width": {"name": "bbands", "params": {"period": 4}},
+    "an average at its source": {"name": "ema", "params": {"period": 2}},
+    "a ratio of changes": {"name": "rsi", "params": {"period": 2}},
+    "a line at its zero": {"name": "macd", "params": {"fast": 2, "slow": 3, "signal": 2}},
+}
+
+
+@pytest.mark.parametrize("use", TIES.values(), ids=TIES)
+def test_a_comparison_of_what_is_nearly_equal_comes_out_as_over_whole_arrays(
+    use: dict[str, Any], strategy: Callable[..., DynamicStrategy]
+) -> None:
+    rng = np.random.default_rng(9)
+    # Few prices and long rests, so that averages come to stand at the price itself.
+    close = np.repeat(rng.choice([100.1, 100.2, 100.7], size=120), rng.integers(1, 60, size=120))[:1_500]
+    candles = candles_of(close, np.ones(len(close)))
+    column = f"a__{CATALOGUE[use['name']].outputs[0]}"
+    right: Any = {"rsi": 50, "macd": 0}.get(use["name"], "close")
+    fired = rules_on_each_bar(
+        strategy(
+            timeframe="15m",
+            indicators=[{"id": "a", **use}],
+            entry={
+                "long": {
+                    "any": [
+                        above(column, right),
+                        {"all": [{"left": column, "op": "==", "right": right}, {"left": column, "op": "rising"}]},
+                    ]
+                }
+            },
+        ),
+        candles,
+    )
+    assert 0 < sum(fired) < len(fired)
+
+
+def test_a_bar_costs_no_more_rows_than_its_history_and_what_rules_look_back(
+    strategy: Callable[..., DynamicStrategy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    compute = Indicator.compute
+
+    def counted(entry: Indicator, inputs: tuple[Array, ...], params: Any) -> tuple[Array, ...]:
+        taken.append(len(inputs[0]))
+        return compute(entry, inputs, params)
+
+    monkeypatch.setattr(Indicator, "compute", counted)
+    made = strategy(
+        timeframe="15m",
+        indicators=[{"id": "m", "name": "sma", "params": {"period": 30}}, {"id": "o", "name": "obv"}],
+        entry={
+            "long": {
+                "all": [
+                    {"left": "m__value", "op": "rising", "n": 4},
+                    above("o__value", {"column": "o__value", "shift": 2}),
+                ]
+            }
+        },
+    )
+    assert made.history_needed == 201 + 2
+    candles = candles_of(1_000 + np.cumsum(np.random.default_rng(1).normal(size=900)), np.ones(900))
+    made.load(candles[:600])
+    for candle in candles[600:]:
+        made.append(candle)
+        made.on_bar(None)
+    assert set(taken) == {30 + 4}
+    assert len(taken) == 300
+
+
+def test_dropping_old_bars_changes_no_rule(
+    strategy: Callable[..., DynamicStrategy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_bars, "MAX_HISTORY", 160)
+    rng = np.random.default_rng(2)
+    candles = candles_of(1_000 + np.cumsum(rng.normal(size=2_000)), rng.uniform(1, 9, size=2_000))
+    fired = rules_on_each_bar(
+        strategy(
+            timeframe="15m",
+            indicators=[
+                {"id": "e", "name": "ema", "params": {"period": 3}},
+                {"id": "s", "name": "sar"},
+                {"id": "o", "name": "obv"},
+                {"id": "h", "name": "ema", "params": {"period": 2}, "timeframe": "30m"},
+            ],
+            entry={
+                "long": {
+                    "any": [
+                        {"left": "e__value", "op": "crosses_above", "right": "s__value"},
+                        {"all": [above("o__value", {"column": "o__value", "shift": 5}), above("e__value", "h__value")]},
+                    ]
+                }
+            },
+        ),
+        candles,
+    )
+    assert 300 < sum(fired) < 1_700
