@@ -64,7 +64,12 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
     shifted = st.builds(
         lambda op, n: {"left": "close", "op": op, "right": {"column": "high", "shift": n}}, crossing, st.integers(1, 5)
     )
-    one = st.one_of(level, averages, bands, trend, shifted)
+    higher = st.builds(
+        lambda op, column: {"left": "close", "op": op, "right": column},
+        crossing,
+        st.sampled_from(["g__value", "h__open", "h__high", "h__low", {"column": "h__close", "shift": 2}]),
+    )
+    one = st.one_of(level, averages, bands, trend, shifted, higher)
     return draw(
         st.one_of(
             one,
@@ -94,6 +99,9 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
     kinds = ["fixed_quantity", "fixed_notional", "equity_fraction"] + ["risk_fraction"] * ("stop_loss" in stops)
     kind = draw(st.sampled_from(kinds))
     share = draw(st.integers(1, 60))
+    own_s = TIMEFRAMES[timeframe]
+    longer = [name for name, seconds in TIMEFRAMES.items() if not seconds % own_s and seconds <= 15 * own_s]
+    above = draw(st.sampled_from(longer[1:] or longer))
     value = {
         "fixed_quantity": f"{float(cash) * share / 100 / price:.6g}",
         "fixed_notional": str(cash * share / 100),
@@ -108,6 +116,8 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
             {"id": "b", "name": "ema", "params": {"period": draw(st.integers(8, 40))}},
             {"id": "r", "name": "rsi", "params": {"period": draw(st.integers(3, 20))}},
             {"id": "k", "name": "bbands", "params": {"period": draw(st.integers(5, 30))}},
+            {"id": "g", "name": "ema", "params": {"period": draw(st.integers(2, 5))}, "timeframe": above},
+            {"id": "h", "name": "bar", "timeframe": above},
         ],
         "entry": {side: draw(rules()) for side in sides},
         "exit": {side: draw(rules()) for side in sides if draw(st.integers(0, 3))},

@@ -40,7 +40,7 @@ class Rows:
         self.count = 0
         self.held = 0
         self.still = [0] * len(SERIES)
-        self._last: Row | None = None
+        self.newest: Row | None = None
         self._table = np.empty((len(HELD), _FIRST_CAPACITY))
 
     def push(self, row: Row) -> None:
@@ -55,10 +55,12 @@ class Rows:
             grown = np.empty((len(HELD), min(2 * self.held, MAX_HISTORY)))
             grown[:, : self.held] = self._table
             self._table = grown
-        self._table[:, self.held] = row
+        table, held = self._table, self.held
+        for place, value in enumerate(row):
+            table[place, held] = value
         self.held += 1
         self.count += 1
-        before, self._last = self._last, row
+        before, self.newest = self.newest, row
         if before is not None:
             still = self.still
             for place in range(_VOLUME):

@@ -2,7 +2,7 @@
 
 Each maker takes an entry and its parameters and gives a step: the inputs of one bar, in the entry's order, to its
 outputs. A step is called for every bar from the first on and keeps what it needs of them. Stops are in
-``carried_stops.py``. The operations and their order are those of the arrays.
+``carried_stops.py``, what knows days in ``carried_days.py``. The operations and their order are those of the arrays.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from types import MappingProxyType
 import numpy as np
 import talib
 
+from tbh.strategies.carried_days import SESSIONS
 from tbh.strategies.carried_stops import STOPS
-from tbh.strategies.catalogue.sessions import DAY_MS, MINUTE_MS, span_of
 from tbh.strategies.indicators import Indicator, Params
 
 Step = Callable[..., tuple[float, ...]]
@@ -29,7 +29,8 @@ def _total(gain: Callable[..., float], *, first: Callable[..., float]) -> Make:
     """The sum of ``gain(*bar, *bar before)`` over all bars, from ``first(*bar)`` on."""
 
     def make(_: Indicator, __: Params) -> Step:
-        total, before = 0.0, ()
+        total = 0.0
+        before: tuple[float, ...] = ()
 
         def step(*bar: float) -> tuple[float, ...]:
             nonlocal total, before
@@ -198,61 +199,6 @@ def _vidya(_: Indicator, params: Params) -> Step:
     return step
 
 
-def _vwap_anchored(_: Indicator, params: Params) -> Step:
-    paid, traded, span = 0.0, 0.0, -1
-
-    def step(high: float, low: float, close: float, volume: float, time: float) -> tuple[float, ...]:
-        nonlocal paid, traded, span
-        now = span_of(time, params)
-        if now != span:
-            paid, traded, span = 0.0, 0.0, now
-        paid += (high + low + close) / 3.0 * volume
-        traded += volume
-        return (paid / traded if traded else NULL,)
-
-    return step
-
-
-def _pivots(entry: Indicator, params: Params) -> Step:
-    """The span before, as one bar, and the first of this span are all that the levels depend on."""
-    nulls = (NULL,) * len(entry.outputs)
-    span: int | None = None
-    bar: list[float] = []
-    levels = nulls
-
-    def step(*row: float) -> tuple[float, ...]:
-        nonlocal span, bar, levels
-        now = span_of(row[4], params)
-        if now != span:
-            if span is not None:
-                two = tuple(np.array(pair) for pair in zip(bar, row, strict=True))
-                levels = tuple(float(level[-1]) for level in entry.compute(two, params))
-            span, bar = now, list(row)
-        else:
-            bar[1], bar[2], bar[3] = max(bar[1], row[1]), min(bar[2], row[2]), row[3]
-        return levels
-
-    return step
-
-
-def _relative_daily_volume(_: Indicator, params: Params) -> Step:
-    length, offset = int(params["period"]), float(params["offset_minutes"]) * MINUTE_MS
-    before: dict[float, deque[float]] = {}
-    day, running = None, 0.0
-
-    def step(volume: float, time: float) -> tuple[float, ...]:
-        nonlocal day, running
-        today = math.floor((time - offset) / DAY_MS)
-        running = running + volume if today == day else volume
-        day = today
-        alike = before.setdefault(time - offset - today * DAY_MS, deque(maxlen=length))
-        mean = math.fsum(alike) / length if len(alike) == length else 0.0
-        alike.append(running)
-        return (running / mean if mean else NULL,)
-
-    return step
-
-
 def _swings(_: Indicator, params: Params) -> Step:
     left, right = int(params["left"]), int(params["right"])
 
@@ -284,8 +230,6 @@ def _swings(_: Indicator, params: Params) -> Step:
     return step
 
 
-_PIVOTS = ("pivots", "pivots_fibonacci", "pivots_camarilla", "pivots_woodie", "pivots_demark")
-
 STEPS: Mapping[str, Make] = MappingProxyType(
     {
         "obv": _total(_obv, first=lambda _, volume: volume),
@@ -302,11 +246,9 @@ STEPS: Mapping[str, Make] = MappingProxyType(
         "minmaxindex": _extreme_index(_below, _above),
         "mcginley": _mcginley,
         "vidya": _vidya,
-        "vwap_anchored": _vwap_anchored,
-        **dict.fromkeys(_PIVOTS, _pivots),
-        "relative_daily_volume": _relative_daily_volume,
         "swings": _swings,
         **STOPS,
+        **SESSIONS,
     }
 )
 """By the name of the entry: all whose memory is "all"."""

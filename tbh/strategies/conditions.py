@@ -145,7 +145,9 @@ def _sequence(members: Sequence[Callable[[LastValues], Verdict]], *, settling: b
     return decide
 
 
-def _pair(compare: Callable[[Any, Any], Any], left: Last, right: Last, back: int = 0) -> Callable[[LastValues], Verdict]:
+def _pair(
+    compare: Callable[[Any, Any], Any], left: Last, right: Last, back: int = 0
+) -> Callable[[LastValues], Verdict]:
     """The comparison of two operands ``back`` bars before the last."""
 
     def decide(last: LastValues) -> Verdict:
@@ -182,9 +184,7 @@ def _comparison(node: Comparison) -> Rule:
         return result
 
     both = [_pair(now, last_left, last_right), _pair(before, last_left, last_right, 1)]
-    return Rule(
-        evaluate=crosses, decide=_sequence(both, settling=False), needs=_looked_back(needs, 1), text=text
-    )
+    return Rule(evaluate=crosses, decide=_sequence(both, settling=False), needs=_looked_back(needs, 1), text=text)
 
 
 def _between(node: Between) -> Rule:

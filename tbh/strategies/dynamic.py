@@ -66,6 +66,11 @@ class DynamicStrategy:
         return self._live.bars.count > self.warmup
 
     @property
+    def computations(self) -> Mapping[str, Computation]:
+        """What makes each column of an indicator."""
+        return self._plan
+
+    @property
     def starting(self) -> tuple[Computation, ...]:
         """What the rules read that depends on where the history began, however long it is."""
         read = {id(self._plan[name]): self._plan[name] for name, _ in sorted(self._needs) if name in self._plan}

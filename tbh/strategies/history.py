@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from tbh.strategies.carried_days import PIVOTS
 from tbh.strategies.indicators import Params
 from tbh.strategies.series import Computation
 
@@ -23,9 +24,7 @@ def _spans(count: int) -> Callable[[Params], int]:
 DAYS: Mapping[str, Callable[[Params], int]] = MappingProxyType(
     {
         "vwap_anchored": _spans(1),
-        **dict.fromkeys(
-            ("pivots", "pivots_fibonacci", "pivots_camarilla", "pivots_woodie", "pivots_demark"), _spans(2)
-        ),
+        **dict.fromkeys(PIVOTS, _spans(2)),
         "relative_daily_volume": lambda params: int(params["period"]) + 1,
     }
 )
@@ -55,7 +54,9 @@ def rows_needed(computation: Computation, back: int, timeframe_s: int) -> int:
     history = entry.history(params)
     if history is None:
         days = DAYS.get(entry.name)
-        history = max(SETTLING * entry.warmup(params), SETTLED) + 1 if days is None else -(-days(params) * DAY_S // own_s) + 1
+        history = (
+            max(SETTLING * entry.warmup(params), SETTLED) + 1 if days is None else -(-days(params) * DAY_S // own_s) + 1
+        )
     # Bars may begin within a higher one, which is no bar then, and end within another.
     return back + history * computation.ratio + 2 * (computation.ratio - 1)
 

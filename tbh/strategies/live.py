@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from tbh.messages.market import Candle
 from tbh.strategies.bars import HELD, Bars, Row, Rows
@@ -22,31 +21,57 @@ from tbh.strategies.base import FloatArray
 from tbh.strategies.carried import STEPS, Step
 from tbh.strategies.conditions import Rule
 from tbh.strategies.frames import HigherBars
-from tbh.strategies.indicators import SERIES, TIME
+from tbh.strategies.indicators import SERIES
 from tbh.strategies.series import Columns, Computation
 
 _PLACES = {name: place for place, name in enumerate(HELD)}
-_NOISE = 1e-12
-"""Of the size of the inputs: what may be left of a difference of two of them."""
+_NOISE, _LEAST = 1e-12, math.ulp(0.0)
+"""Of the size of the inputs: what may be left of a difference of two of them. Never nothing."""
 
 EXACT = frozenset({"clock"})
 """Entries outside the group of patterns whose values over few rows are those over all of them, to the last bit."""
 
 
-@dataclass(slots=True, kw_only=True)
 class _Made:
-    """The last values of one computation. ``rows`` are the rows of its bars, at ``count`` of which ``values`` hold."""
+    """The last values of one computation over ``rows``, the rows of its bars; ``reach`` bars back are asked for.
 
-    computation: Computation
-    rows: Rows
-    places: tuple[int, ...]
-    reach: int
-    frame: _Higher | None
-    step: Step | None
-    count: int = -1
-    values: tuple[FloatArray, ...] = ()
-    noise: float = 0.0
-    kept: deque[tuple[float, ...]] = field(default_factory=deque)
+    ``values`` are those at ``count`` rows, over some of them; ``kept`` those of what is carried, a bar each.
+    """
+
+    __slots__ = (
+        "computation",
+        "count",
+        "exact",
+        "frame",
+        "history",
+        "kept",
+        "moving",
+        "noise",
+        "places",
+        "prices",
+        "reach",
+        "rows",
+        "step",
+        "values",
+    )
+
+    def __init__(self, computation: Computation, rows: Rows, reach: int, frame: _Higher | None) -> None:
+        entry, params = computation.entry, computation.params
+        self.computation = computation
+        self.rows = rows
+        self.reach = reach
+        self.frame = frame
+        self.places = tuple(_PLACES[name] for name in computation.inputs)
+        self.prices = tuple(place for place in self.places if place < len(SERIES))
+        self.moving = self.prices if entry.memory.kind == "decay" else ()
+        self.exact = entry.group == "pattern" or entry.name in EXACT
+        history = entry.history(params)
+        self.history = 0 if history is None else history
+        self.step: Step | None = STEPS[entry.name](entry, params) if history is None else None
+        self.count = -1
+        self.values: tuple[FloatArray, ...] = ()
+        self.noise = 0.0
+        self.kept: deque[tuple[float, ...]] = deque(maxlen=reach + 1)
 
 
 class _Higher:
@@ -56,6 +81,14 @@ class _Higher:
         self.rows = Rows()
         self.bars = HigherBars(timeframe_s, higher_s)
         self.counts: deque[int] = deque(maxlen=reach + 1)
+        self.closed: list[Row] = []
+
+    def append(self, row: Row) -> None:
+        """Take one more bar; ``closed`` are the higher ones that it closes."""
+        self.closed = self.bars.append(row)
+        for each in self.closed:
+            self.rows.push(each)
+        self.counts.append(self.rows.count)
 
     def ago(self, back: int) -> int:
         """How many higher bars have closed in the last ``back`` bars; -1 where there was no bar."""
@@ -89,18 +122,8 @@ class Live:
                 higher_s = computation.timeframe_s
                 frame = self._frames.setdefault(higher_s, _Higher(self._timeframe_s, higher_s, farthest))
                 rows = frame.rows
-            entry = computation.entry
-            step = STEPS[entry.name](entry, computation.params) if entry.memory.kind == "all" else None
-            made = _Made(
-                computation=computation,
-                rows=self.bars if rows is None else rows,
-                places=tuple(_PLACES[name] for name in computation.inputs),
-                reach=reach,
-                frame=frame,
-                step=step,
-                kept=deque(maxlen=reach + 1),
-            )
-            if step is not None:
+            made = _Made(computation, self.bars if rows is None else rows, reach, frame)
+            if made.step is not None:
                 self._carried.append(made)
             for index, column in enumerate(computation.columns):
                 self._made[column] = (made, index)
@@ -119,20 +142,12 @@ class Live:
     def append(self, candle: Candle) -> None:
         """Take one more closed bar. ValueError when it is not newer than the last, or holds no finite numbers."""
         row = self.bars.append(candle)
-        closed = {}
-        for higher_s, frame in self._frames.items():
-            closed[higher_s] = frame.bars.append(row)
-            for each in closed[higher_s]:
-                frame.rows.push(each)
-            frame.counts.append(frame.rows.count)
+        for frame in self._frames.values():
+            frame.append(row)
         for made in self._carried:
-            higher_s = made.computation.timeframe_s
-            for each in (row,) if higher_s is None else closed[higher_s]:
-                self._carry(made, each)
-
-    def _carry(self, made: _Made, row: Row) -> None:
-        assert made.step is not None
-        made.kept.append(made.step(*[row[place] for place in made.places]))
+            assert made.step is not None
+            for each in (row,) if made.frame is None else made.frame.closed:
+                made.kept.append(made.step(*[each[place] for place in made.places]))
 
     def columns(self) -> Columns:
         """Every column over the bars held."""
@@ -174,23 +189,21 @@ class Live:
         rows = made.rows
         if made.count == rows.count:
             return made.values
-        entry, reach = made.computation.entry, made.reach
-        history = entry.history(made.computation.params)
-        assert history is not None
+        reach = made.reach
         if made.frame is not None:
             reach = made.frame.ago(min(reach, len(made.frame.counts) - 1))
-        still = 0
-        if entry.memory.kind == "decay":
-            still = max((rows.still[place] for place in made.places if place < len(SERIES)), default=0)
-        take = min(rows.held, history + reach + still)
-        inputs = tuple(rows.tail(place, take) for place in made.places)
-        made.values = made.computation.compute(inputs)
+        take = made.history + reach
+        if made.moving:
+            take += max([rows.still[place] for place in made.moving])
+        take = min(rows.held, take)
+        made.values = made.computation.compute(tuple([rows.tail(place, take) for place in made.places]))
         made.count = rows.count
-        if take == rows.count or entry.group == "pattern" or entry.name in EXACT:
+        if take == rows.count or made.exact:
             made.noise = 0.0
         else:
-            sizes = (abs(rows.value(place, 0)) for place in made.places if place < len(SERIES))
-            made.noise = _NOISE * max(sizes, default=0.0) + math.ulp(0.0)
+            newest = rows.newest
+            assert newest is not None
+            made.noise = _NOISE * max([abs(newest[place]) for place in made.prices], default=0.0) + _LEAST
         return made.values
 
     def _all(self, made: _Made, known: dict[int, tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
@@ -218,5 +231,5 @@ class _WholeValues:
     def at(self, column: str, back: int) -> float:
         return self._live.at(column, back, known=self._known)
 
-    def noise(self, column: str) -> float:  # noqa: ARG002 - one signature
+    def noise(self, column: str) -> float:
         return 0.0

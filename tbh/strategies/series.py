@@ -14,6 +14,7 @@ from tbh.strategies.indicators import NAMES, SERIES, SOURCE, TIME, Indicator, In
 from tbh.strategies.references import columns_of
 from tbh.strategies.shapes import TIMEFRAMES, Definition
 
+
 class IndicatorError(ValueError):
     """An indicator could not be computed; ``indicator`` is its id in the definition."""
 

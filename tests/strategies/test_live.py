@@ -153,9 +153,7 @@ def test_every_indicator_that_remembers_everything_can_be_carried() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BOUNDED if CATALOGUE[name].group == "pattern" or name in EXACT])
-def test_what_counts_as_exact_over_few_rows_is_exact(
-    name: str, market: tuple[list[Candle], dict[str, Array]]
-) -> None:
+def test_what_counts_as_exact_over_few_rows_is_exact(name: str, market: tuple[list[Candle], dict[str, Array]]) -> None:
     computation = computation_of(name)
     rows = rows_needed(computation, 0, 900)
     whole = computation.compute(tuple(market[1][each] for each in computation.inputs))
@@ -171,7 +169,14 @@ def dead() -> tuple[list[Candle], dict[str, Array]]:
     lively = candles_of(1_000 + np.cumsum(rng.normal(size=300)), rng.uniform(1, 9, size=300))
     close = lively[-1].close
     still = [
-        Candle(open_time=START + timedelta(minutes=15 * row), open=close, high=close, low=close, close=close, volume=Decimal(0))
+        Candle(
+            open_time=START + timedelta(minutes=15 * row),
+            open=close,
+            high=close,
+            low=close,
+            close=close,
+            volume=Decimal(0),
+        )
         for row in range(300, 1_800)
     ]
     return lively + still, arrays_of(lively + still)

@@ -183,7 +183,9 @@ nodes = st.lists(
 @settings(max_examples=60)
 @given(
     node=nodes,
-    steps=st.lists(st.tuples(st.integers(1, 40).map(lambda step: max(step - 36, 1)), st.integers(985, 1_015)), max_size=60),
+    steps=st.lists(
+        st.tuples(st.integers(1, 40).map(lambda step: max(step - 36, 1)), st.integers(985, 1_015)), max_size=60
+    ),
     first=st.integers(0, 40),
     higher=st.sampled_from(["2m", "5m", "15m"]),
     held=st.integers(0, 60),

@@ -173,7 +173,8 @@ ENTRIES = (
     Indicator(
         name="mcginley",
         aliases=("mcginley_dynamic",),
-        summary="average that follows a falling source faster than a rising one; null from a value on that is not positive",
+        summary="average that follows a falling source faster than a rising one; null after a value that is not "
+        "positive",
         group=GROUP,
         source="J. McGinley, Journal of Technical Analysis 36 (1990)",
         parameters=(period(14, minimum=1),),
