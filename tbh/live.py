@@ -42,9 +42,9 @@ STALE_MIN_S, STALE_MAX_S = 10.0, 60.0
 """How much older than a bar the newest data may be; a bar's length where that lies between the two."""
 
 HISTORY_BARS_MIN, HISTORY_BARS_MAX = 500, 5_000
-HISTORY_LOADED_MAX: Final = 50_000
-"""Of what indicators want: fifty questions to the exchange at each start, and 10 MB. Averages of long higher bars may
-want more, and have only come close to their values then."""
+SETTLED_BARS_MAX, WARM_BARS_MAX = 50_000, 500_000
+"""Of what indicators want: so many that their values are those over any longer history, and where that is too little to
+have a value at all, so many for that. The exchange gives a thousand at a time, and each takes 200 bytes."""
 
 _MARKET: Final = "exchange_market"
 
@@ -152,11 +152,16 @@ class LiveSession(Session[LivePlan]):
         since += [position.bar_open for position in self.store.positions().values()]
         wanted = max([(now - at) // bar for at in since], default=0)
         strategy = DynamicStrategy(self.plan.definition)
-        needed = strategy.history_needed
-        if needed > HISTORY_LOADED_MAX:
-            self.log.warning("history_short", strategy=strategy.name, bars=HISTORY_LOADED_MAX, needed=needed)
-            needed = max(HISTORY_LOADED_MAX, strategy.warmup + 1)
-        return max(needed, min(max(wanted, HISTORY_BARS_MIN), HISTORY_BARS_MAX))
+        loaded = min(strategy.history_needed, max(SETTLED_BARS_MAX, min(strategy.warmup + 1, WARM_BARS_MAX)))
+        if loaded < strategy.history_needed:
+            self.log.warning(
+                "history_short",
+                strategy=strategy.name,
+                bars=loaded,
+                needed=strategy.history_needed,
+                warm=loaded > strategy.warmup,
+            )
+        return max(loaded, min(max(wanted, HISTORY_BARS_MIN), HISTORY_BARS_MAX))
 
     def _own_rpc(self) -> Rpc:
         raise Fatal("no_database", exit_code=78, detail="a live bot needs its database: who else would hold its lease?")

@@ -14,8 +14,7 @@ from tbh.strategies.indicators import SERIES, TIME
 
 MAX_HISTORY = 50_000
 """Bars held at most. Then the older half goes: the time of a bar stays bounded, and an indicator that decays has by
-then forgotten those bars to far below float noise (``indicators.py`` limits its periods to that end). Whole windows
-move by at most the rounding of a running sum; what remembers everything counts from the oldest bar held."""
+then forgotten those bars to far below float noise (``indicators.py`` limits its periods to that end)."""
 
 HELD = (*SERIES, TIME)
 """The rows of a table of bars."""

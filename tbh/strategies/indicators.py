@@ -8,7 +8,7 @@ of the last ``period`` bars *including* the current one; a breakout of the bars 
 shifted by 1.
 
 The longest period of an indicator that decays is limited so that its start has decayed below float noise within the
-half of the buffer that ``tbh/strategies/series.py`` always keeps (25,000 bars): after k bars an EMA has forgotten all
+half of the buffer that ``tbh/strategies/bars.py`` always keeps (25,000 bars): after k bars an EMA has forgotten all
 but ``exp(-2k/period)``, Wilder's average all but ``exp(-k/period)``: exp(-50) at the limits set here.
 """
 

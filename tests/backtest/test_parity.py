@@ -173,6 +173,30 @@ def test_orders_that_are_due_together_execute_in_one_order(
     assert compared(bars, **parts) == ([], count)
 
 
+@pytest.mark.parametrize("timeframe", ["2m", "5m", "15m"])
+def test_bars_of_a_higher_timeframe_trade_alike(compared: Callable[..., tuple[list[str], int]], timeframe: str) -> None:
+    close = (100 + np.cumsum(np.random.default_rng(8).normal(size=300))).round(2)
+    rows = np.stack([np.roll(close, 1), close + 1.5, close - 1.5, close], axis=1)[1:]
+    lines, count = compared(
+        [(float(a), float(b), float(c), float(d)) for a, b, c, d in rows],
+        indicators=[
+            {"id": "h", "name": "bar", "timeframe": timeframe},
+            {"id": "e", "name": "ema", "params": {"period": 2}, "timeframe": timeframe},
+            {"id": "s", "name": "supertrend", "params": {"period": 2, "multiplier": "0.5"}, "timeframe": timeframe},
+        ],
+        entry={
+            "long": {"left": "close", "op": "crosses_above", "right": "e__value"},
+            "short": {"left": "s__trend", "op": "falling"},
+        },
+        exit={
+            "long": {"left": "h__close", "op": "<", "right": {"column": "h__close", "shift": 1}},
+            "short": {"left": "close", "op": "crosses_above", "right": "h__high"},
+        },
+    )
+    assert lines == []
+    assert count >= 5
+
+
 @pytest.mark.parametrize(
     ("price", "quantity"), [("0.00000123", "1234567.89"), ("0.0123456789", "4321.1"), ("31415926.5", "0.0001234")]
 )

@@ -130,6 +130,27 @@ def test_check_of_a_sound_one_gives_its_fingerprint(run: Run) -> None:
     assert answer["fingerprint"] == parse_definition(DEFAULT_STRATEGY).fingerprint()
 
 
+def test_check_says_how_long_a_start_takes_and_what_depends_on_it(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "turning.json"
+    definition = UNSOUND | {
+        "indicators": [{"id": "v", "name": "obv"}, {"id": "t", "name": "supertrend", "timeframe": "5m"}],
+        "entry": {"long": {"all": [{"left": "v__value", "op": "rising"}, {"left": "t__trend", "op": ">", "right": 0}]}},
+    }
+    file.write_text(json.dumps(definition))
+    _, out, _ = run("strategy", "check", file, "--json")
+    answer = json.loads(out)
+    assert (answer["warmup"], answer["history"]) == (5 * 12 - 2, 5 * 201 + 2 * 4)
+    assert answer["depends_on_start"] == [
+        {"id": "t", "name": "supertrend", "compared": "turn"},
+        {"id": "v", "name": "obv", "compared": "differences"},
+    ]
+    _, out, _ = run("strategy", "check", file)
+    assert "first decision after 59 bars; a start loads 1013" in out
+    assert "note: v (obv) depends on where the history begins: its changes are the same from any start" in out
+    _, out, _ = run("strategy", "check", EXAMPLES / "ema_cross.json", "--json")
+    assert json.loads(out)["depends_on_start"] == []
+
+
 @pytest.mark.parametrize("name", ["absent.json", "."])
 def test_a_strategy_file_that_is_none_is_one_line(run: Run, tmp_path: Path, name: str) -> None:
     exit_code, _, errors = run("strategy", "check", tmp_path / name)

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from bench.binance.process import running_exchange
+from tbh.infra.ccxt_feed import CcxtFeed
 from tbh.infra.clocks import MarketTime, wall_clock
 from tbh.ports import Fatal
-from tests.session.live_market import BUY, CALM, SELL, Bench
+from tbh.strategies.definition import parse_definition
+from tests.session.live_market import BUY, CALM, LEVELS, SELL, Bench
 
 
 @pytest.fixture
@@ -109,6 +111,33 @@ def test_a_key_that_is_refused_at_the_first_start_is_configuration(bench: Bench)
         bench.open(credentials={"api_key": "a" * 64, "api_secret": "b" * 64})
     assert refusal.value.exit_code == 78
     assert "EXCHANGE_API_KEY" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("use", "bars", "short"),
+    [
+        ({"name": "ema", "params": {"period": 200}}, 3_447, False),
+        ({"name": "sma", "params": {"period": 10}, "timeframe": "1m"}, 718, False),
+        ({"name": "ema", "params": {"period": 200}, "timeframe": "1m"}, 50_000, True),
+        ({"name": "sma", "params": {"period": 4}, "timeframe": "1d"}, 431_999, True),
+    ],
+)
+def test_a_start_asks_for_as_many_bars_as_the_rules_need(
+    bench: Bench, use: dict[str, Any], bars: int, short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def feed(*arguments: Any, history_bars: int, **options: Any) -> CcxtFeed:
+        asked.append(history_bars)
+        return CcxtFeed(*arguments, history_bars=1, **options)
+
+    monkeypatch.setattr("tbh.live.CcxtFeed", feed)
+    above = {"left": "close", "op": ">", "right": "a__value"}
+    definition = {**LEVELS, "indicators": [{"id": "a", **use}], "entry": {"long": above}}
+    session = bench.open(started=False, definition=parse_definition(definition))
+    assert asked == [bars]
+    assert any(line["event"] == "history_short" for line in log_of(bench)) is short
+    assert session.close() == 0
 
 
 def test_a_first_start_without_the_exchange_ends_with_69(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
