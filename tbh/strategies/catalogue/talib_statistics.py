@@ -42,7 +42,7 @@ ENTRIES = (
     ),
     Indicator(
         name="bar",
-        aliases=("candle", "ohlcv"),
+        aliases=("ohlcv",),
         summary="the bar itself; with a timeframe the last closed one of that",
         group=PRICE,
         source="definition",
