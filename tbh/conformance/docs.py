@@ -37,12 +37,12 @@ with NumPy, after the source that is named. Its MAVP alone is not offered: its p
 - **Null rows**: the leading rows without a value, for all columns or for each. Columns in *italics* can be null later
   as well: where a quotient has no divisor, where a line belongs to the other side, until a point is confirmed.
 - **Remembers**: how much of the past is in a value, with the defaults. *window n*: the last n rows, exactly.
-  *decays n*: all rows, but after n of them the start weighs less than 1e-14. *all*: every row from the first bar on, which a
-  running bot carries along from the first one it loaded.
-  Two computations that began at different bars then agree in their *differences*, in their *ratios*, after a second
-  common *turn* (of the stop, of the swing, of the day), or only from a common *start*.
+  *decays n*: all rows, but after n of them the start weighs less than 1e-14. *all*: every row from the first bar on;
+  a running bot carries it from the first one that it loaded. Two computations that began at different bars agree in
+  their *differences*, in their *ratios*, after a second common *turn* (of the stop, of the swing, of the day), or only
+  from a common *start*.
 - Longest periods are limited, so that what decays has done so within the 25,000 bars that a running bot always keeps.
-- Any of them can be computed on [bars of a higher timeframe](STRATEGIES.md#higher-timeframes); `bar` gives their prices.
+- Each can be computed on [bars of a higher timeframe](STRATEGIES.md#higher-timeframes); `bar` gives their prices.
 """
 
 GROUPS = {

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tbh.messages.account import Position
 from tbh.messages.market import Candle
 from tbh.strategies import bars as held_bars
 from tbh.strategies.carried import STEPS
@@ -196,54 +197,73 @@ def test_in_a_market_that_stands_still_nothing_is_forgotten(
             agree(live, computation, whole, row)
 
 
-def rules_on_each_bar(made: DynamicStrategy, candles: Sequence[Candle], word: str = "entry_long") -> list[bool]:
-    fired = []
+def rules_on_each_bar(made: DynamicStrategy, candles: Sequence[Candle]) -> list[bool]:
+    """Whether each bar enters; what each would leave is compared as well."""
+    entered, left = [], []
+    held = Position(
+        symbol="BTC/USDT",
+        strategy="s",
+        position_id="p",
+        qty=Decimal(1),
+        entry_price=Decimal(100),
+        opened_at=START,
+        bar_open=START,
+        layers=1,
+    )
     for candle in candles:
         made.append(candle)
-        fired.append(bool(made.on_bar(None)))
-    assert fired == made.evaluate_all(arrays_of(candles))[word].tolist()
-    return fired
+        entered.append(bool(made.on_bar(None)))
+        left.append(bool(made.on_bar(held)))
+    whole = made.evaluate_all(arrays_of(candles))
+    assert entered == whole["entry_long"].tolist()
+    assert left == whole["exit_long"].tolist()
+    return entered
 
 
 def above(left: str, right: Any) -> dict[str, Any]:
     return {"left": left, "op": ">", "right": right}
 
 
-TIES = {
-    "a mean at its source": {"name": "sma", "params": {"period": 3}},
-    "bands without a width": {"name": "bbands", "params": {"period": 4}},
-    "an average at its source": {"name": "ema", "params": {"period": 2}},
-    "a ratio of changes": {"name": "rsi", "params": {"period": 2}},
-    "a line at its zero": {"name": "macd", "params": {"fast": 2, "slow": 3, "signal": 2}},
-}
+TIES = [
+    ("sma", {"period": 5}, "value", "close"),
+    ("wma", {}, "value", "close"),
+    ("bbands", {"period": 5}, "upper", "close"),
+    ("trima", {"period": 3}, "value", "close"),
+    ("hma", {}, "value", "close"),
+    ("zlema", {"period": 3}, "value", "close"),
+    ("vwma", {"period": 5}, "value", "close"),
+    ("linearreg", {"period": 5}, "value", "close"),
+    ("linearreg_slope", {}, "value", 0),
+    ("coppock", {}, "value", 0),
+    ("dpo", {"period": 5}, "value", 0),
+    ("kst", {}, "kst", 0),
+    ("stochrsi", {"period": 3}, "d", 0),
+    ("rsi", {"period": 2}, "value", 50),
+    ("macd", {"fast": 2, "slow": 3, "signal": 2}, "macd", 0),
+]
 
 
-@pytest.mark.parametrize("use", TIES.values(), ids=TIES)
-def test_a_comparison_of_what_is_nearly_equal_comes_out_as_over_whole_arrays(
-    use: dict[str, Any], strategy: Callable[..., DynamicStrategy]
-) -> None:
+@pytest.fixture(scope="module")
+def resting() -> list[Candle]:
+    """Few prices and long rests, so that averages come to stand at the price itself."""
     rng = np.random.default_rng(9)
-    # Few prices and long rests, so that averages come to stand at the price itself.
-    close = np.repeat(rng.choice([100.1, 100.2, 100.7], size=120), rng.integers(1, 60, size=120))[:1_500]
-    candles = candles_of(close, np.ones(len(close)))
-    column = f"a__{CATALOGUE[use['name']].outputs[0]}"
-    right: Any = {"rsi": 50, "macd": 0}.get(use["name"], "close")
-    fired = rules_on_each_bar(
-        strategy(
-            timeframe="15m",
-            indicators=[{"id": "a", **use}],
-            entry={
-                "long": {
-                    "any": [
-                        above(column, right),
-                        {"all": [{"left": column, "op": "==", "right": right}, {"left": column, "op": "rising"}]},
-                    ]
-                }
-            },
-        ),
-        candles,
+    close = np.repeat(rng.choice([100.1, 100.2, 100.7], size=40), rng.integers(1, 60, size=40))
+    return candles_of(close, np.ones(len(close)))
+
+
+@pytest.mark.parametrize(("name", "params", "output", "right"), TIES)
+def test_a_comparison_that_hangs_on_float_noise_comes_out_as_over_whole_arrays(
+    name: str, params: dict[str, int], output: str, right: Any, resting: list[Candle], strategy: Callable[..., Any]
+) -> None:
+    column = f"a__{output}"
+    equal = {"left": column, "op": "==", "right": right}
+    made = strategy(
+        timeframe="15m",
+        indicators=[{"id": "a", "name": name, "params": params}],
+        entry={"long": {"any": [above(column, right), {"all": [equal, {"left": column, "op": "rising"}]}]}},
+        exit={"long": {"not": {"all": [{"not": equal}, {"left": column, "op": "crosses_above", "right": right}]}}},
     )
-    assert 0 < sum(fired) < len(fired)
+    rules_on_each_bar(made, resting)
 
 
 def test_a_bar_costs_no_more_rows_than_its_history_and_what_rules_look_back(
