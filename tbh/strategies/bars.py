@@ -32,39 +32,57 @@ class Rows:
     """Expanding rows of bars, oldest first; ``count`` is all rows ever taken, of which the newest are held.
 
     What is held is a function of ``count`` alone, so that loading n bars and appending n bars leave the same.
-    ``still`` counts for each of SERIES the last rows in which a price did not change, or no volume was traded.
+    A row moves a price that differs from the row before, and the volume when anything was traded.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.held = 0
-        self.still = [0] * len(SERIES)
         self.newest: Row | None = None
         self._table = np.empty((len(HELD), _FIRST_CAPACITY))
+        # How many rows have moved each of SERIES, up to each row held.
+        self._moves = np.empty((len(SERIES), _FIRST_CAPACITY), dtype=np.int64)
+        self._moved = [0] * len(SERIES)
 
     def push(self, row: Row) -> None:
         """Take one more row."""
         if self.held == MAX_HISTORY:
-            kept = self._table[:, MAX_HISTORY // 2 : self.held]
-            # A new buffer: views of the old one have been handed out and must not change under their readers.
-            self._table = np.empty((len(HELD), MAX_HISTORY))
-            self.held = kept.shape[1]
-            self._table[:, : self.held] = kept
+            self._move(MAX_HISTORY // 2, MAX_HISTORY)
         elif self.held == self._table.shape[1]:
-            grown = np.empty((len(HELD), min(2 * self.held, MAX_HISTORY)))
-            grown[:, : self.held] = self._table
-            self._table = grown
-        table, held = self._table, self.held
+            self._move(0, min(2 * self.held, MAX_HISTORY))
+        table, moves, moved, held = self._table, self._moves, self._moved, self.held
         for place, value in enumerate(row):
             table[place, held] = value
+        before, self.newest = self.newest, row
+        for place in range(_VOLUME):
+            if before is None or row[place] != before[place]:
+                moved[place] += 1
+            moves[place, held] = moved[place]
+        if row[_VOLUME]:
+            moved[_VOLUME] += 1
+        moves[_VOLUME, held] = moved[_VOLUME]
         self.held += 1
         self.count += 1
-        before, self.newest = self.newest, row
-        if before is not None:
-            still = self.still
-            for place in range(_VOLUME):
-                still[place] = still[place] + 1 if row[place] == before[place] else 0
-            still[_VOLUME] = 0 if row[_VOLUME] else still[_VOLUME] + 1
+
+    def _move(self, start: int, capacity: int) -> None:
+        """The rows from ``start`` on in a new table: views of the old one must not change under their readers."""
+        kept = self.held - start
+        for name in ("_table", "_moves"):
+            old = getattr(self, name)
+            made = np.empty((len(old), capacity), dtype=old.dtype)
+            made[:, :kept] = old[:, start : self.held]
+            setattr(self, name, made)
+        self.held = kept
+
+    def moving(self, place: int, rows: int) -> int:
+        """The last rows in which this series was moved by at least ``rows``; all that are held if that is too few."""
+        start = self.held - rows
+        if start < 0:
+            return self.held
+        before = self._moved[place] - rows
+        if self._moves[place, start] == before + 1:  # each of them did
+            return rows
+        return self.held - int(np.searchsorted(self._moves[place, : self.held], before, side="right"))
 
     def value(self, place: int, back: int) -> float:
         """What stands ``back`` rows before the last; null where nothing is held."""

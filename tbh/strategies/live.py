@@ -5,8 +5,8 @@ more as the rules look back. What remembers everything is carried on from bar to
 bar loaded. An indicator of higher bars is computed when one of those closes.
 
 A value over few rows may be float noise off the one over all of them. Where a comparison hangs on that, both sides are
-computed over all rows held, so that a live rule is what the rule over whole arrays is. An average or a ratio of changes
-forgets only while something changes; rows in which nothing moved are therefore taken in addition.
+computed over all rows held, so that a live rule is what the rule over whole arrays is. A ratio of averages forgets only
+while something changes; rows in which nothing moved are therefore taken in addition.
 """
 
 from __future__ import annotations
@@ -192,10 +192,9 @@ class Live:
         reach = made.reach
         if made.frame is not None:
             reach = made.frame.ago(min(reach, len(made.frame.counts) - 1))
-        take = made.history + reach
-        if made.moving:
-            take += max([rows.still[place] for place in made.moving])
-        take = min(rows.held, take)
+        take = min(made.history + reach, rows.held)
+        for place in made.moving:
+            take = max(take, rows.moving(place, made.history + reach))
         made.values = made.computation.compute(tuple([rows.tail(place, take) for place in made.places]))
         made.count = rows.count
         if take == rows.count or made.exact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -163,37 +164,36 @@ def test_what_counts_as_exact_over_few_rows_is_exact(name: str, market: tuple[li
         assert [values[-1] for values in few] == [values[row] for values in whole]
 
 
-@pytest.fixture(scope="module")
-def dead() -> tuple[list[Candle], dict[str, Array]]:
-    """A market that moves for 300 bars, and in which nobody trades for the next 1,500."""
+@cache
+def sleepy(rests: str) -> tuple[list[Candle], dict[str, Array]]:
+    """A market in which nobody trades on the bars that do not move: they stand at the close before."""
+    moves = RESTS[rests]
     rng = np.random.default_rng(6)
-    lively = candles_of(1_000 + np.cumsum(rng.normal(size=300)), rng.uniform(1, 9, size=300))
-    close = lively[-1].close
-    still = [
-        Candle(
-            open_time=START + timedelta(minutes=15 * row),
-            open=close,
-            high=close,
-            low=close,
-            close=close,
-            volume=Decimal(0),
-        )
-        for row in range(300, 1_800)
-    ]
-    return lively + still, arrays_of(lively + still)
+    rows = len(moves)
+    candles = candles_of(1_000 + np.cumsum(rng.normal(size=rows)), rng.uniform(1, 9, size=rows))
+    for row in range(1, rows):
+        if not moves[row]:
+            at, close = candles[row].open_time, candles[row - 1].close
+            candles[row] = Candle(open_time=at, open=close, high=close, low=close, close=close, volume=Decimal(0))
+    return candles, arrays_of(candles)
 
 
+RESTS = {
+    "long": [not 300 <= row < 1_800 for row in range(1_830)],
+    "often": (np.random.default_rng(4).random(1_500) < 0.15).tolist(),
+}
+
+
+@pytest.mark.parametrize("rests", RESTS)
 @pytest.mark.parametrize("name", [name for name in BOUNDED if CATALOGUE[name].memory.kind == "decay"])
-def test_in_a_market_that_stands_still_nothing_is_forgotten(
-    name: str, dead: tuple[list[Candle], dict[str, Array]]
-) -> None:
-    candles, arrays = dead
+def test_while_a_market_stands_still_nothing_is_forgotten(name: str, rests: str) -> None:
+    candles, arrays = sleepy(rests)
     computation = computation_of(name)
     whole = computation.compute(tuple(arrays[each] for each in computation.inputs))
     live = live_of(computation)
     for row, candle in enumerate(candles):
         live.append(candle)
-        if row >= BACK and row % 100 == 0:
+        if row >= BACK and (row % 50 == 0 or row >= len(candles) - 30):
             agree(live, computation, whole, row)
 
 
