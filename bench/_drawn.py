@@ -108,6 +108,10 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
         "equity_fraction": str(Decimal(draw(st.integers(5, 100))) / 100),
         "risk_fraction": draw(_fraction(5, 300)),
     }[kind]
+    more: dict[str, Any] = {}
+    if not draw(st.integers(0, 2)):
+        ends = st.sampled_from(["any", "loss", "stop"])
+        more["cooldown"] = {"bars": draw(st.integers(1, 20)), "after": draw(ends)}
     return {
         "name": "drawn",
         "timeframe": timeframe,
@@ -124,7 +128,7 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
         "pyramid": {"max_layers": draw(st.sampled_from([0, 0, 1, 3]))} | {side: draw(rules()) for side in sides},
         "stops": stops,
         "sizing": {"kind": kind, "value": format(Decimal(value), "f")},
-    }
+    } | more
 
 
 @st.composite

@@ -93,7 +93,7 @@ class RiskActor(GateKeeper):
         self._bot_id = bot_id
         # Read before the fills: one that is stored in between is then repeated, not lost.
         after = int(store.meta(ACCOUNT_SEQ) or 0)
-        self._view = AccountView(market, cash=cash, store=store)
+        self._view = AccountView(market, cash=cash, bot_id=bot_id, store=store)
         self._approvals = Approvals()
         self._mark: Marked | None = None
         self._waiting: dict[str, tuple[Proposal, int]] = {}

@@ -8,10 +8,12 @@ from decimal import Decimal
 from typing import Final
 
 from tbh.actors.adjustments import stored_adjustments
+from tbh.domain import ids
 from tbh.domain.accounting import Account
 from tbh.domain.adjustment import in_order
 from tbh.domain.blotter import DONE_KEPT_MAX, Blotter
 from tbh.domain.book import Book
+from tbh.domain.cooldown import Endings
 from tbh.domain.money import EXACT, ZERO
 from tbh.domain.order import draft, is_terminal
 from tbh.domain.risk import Standing
@@ -71,10 +73,12 @@ class Approvals:
 class AccountView:
     """One symbol's account, position and orders, rebuilt from the store and kept by facts. Owned by one actor."""
 
-    def __init__(self, market: Market, *, cash: Decimal, store: StoreReader) -> None:
+    def __init__(self, market: Market, *, cash: Decimal, bot_id: str, store: StoreReader) -> None:
         self._market = market
+        self._bot_id = bot_id
         self._store = store
-        self._account = Account(cash, market.symbol, market.base, market.quote)
+        self._account = Account(cash, market.symbol, market.base, market.quote, market=market)
+        self._endings = Endings()
         self._book = Book(market.symbol)
         self._blotter = Blotter()
         self._entries: dict[date, set[str]] = {}
@@ -104,9 +108,11 @@ class AccountView:
         return attempts[-1].order if attempts else None
 
     def fill(self, fill: Fill) -> None:
-        """Take a fill, once. What it was for makes no difference to money and quantity."""
-        self._account.apply(fill, Purpose.MANUAL)
+        """Take a fill, once."""
         client_order_id = fill.client_order_id
+        parts = ids.parse(client_order_id, self._bot_id)
+        for trade in self._account.apply(fill, Purpose.MANUAL if parts is None else parts.purpose):
+            self._endings.note(trade)
         if self._book.apply(fill, order=None, base=self._market.base, quote=self._market.quote):
             self._counted[client_order_id] = EXACT.add(self._counted.get(client_order_id, ZERO), fill.qty)
             if len(self._counted) > COUNTED_MAX:
@@ -116,7 +122,8 @@ class AccountView:
 
     def adjust(self, adjustment: Adjustment) -> None:
         """Take an operator's correction, once."""
-        self._account.adjust(adjustment)
+        for trade in self._account.adjust(adjustment):
+            self._endings.note(trade)
         self._book.adjust(adjustment)
 
     def order(self, state: OrderState) -> None:
@@ -174,6 +181,7 @@ class AccountView:
             trades_today=len(entries - {proposal.proposal_id}),
             exit_approved=position is not None and self._exit_stands(position),
             layers_filled=self._layers_filled(proposal, position) if proposal.purpose is Purpose.PYRAMID else (),
+            ended=self._endings.latest(self._account.residue()),
         )
 
     def _layers_filled(self, proposal: Proposal, position: Position | None) -> set[int]:

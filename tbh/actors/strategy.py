@@ -209,6 +209,7 @@ class StrategyActor(Actor):
                     reference_price=candle.close,
                     sizing=wish.sizing,
                     protection=wish.protection,
+                    cooldown=wish.cooldown,
                     reason=wish.reason,
                     expires_at=candle.open_time + 2 * self._bar if wish.purpose.increases_risk else None,
                 )

@@ -40,6 +40,7 @@ _REFUSALS = {
     "size": p.REFUSED_SIZE,
     "entry_open": p.REFUSED_OPEN,
     "max_open_positions": p.REFUSED_COUNT,
+    "cooldown": p.REFUSED_COOLDOWN,
 }
 
 
@@ -108,6 +109,7 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
     noise = _noise(options, len(bars.stamps))
     state = np.zeros((len(markets), p.STATE_PLACES))
     state[:, p.LEFT] = 1e300
+    state[:, p.ENDED_MS] = -np.inf
     state[:, p.MARKET] = np.arange(len(markets))
     account = np.zeros(p.ACCOUNT_PLACES)
     account[p.CASH_H], account[p.CASH_L] = pair(options.cash.scaleb(scales.account, EXACT))

@@ -91,6 +91,23 @@ def enlarge(s: Array, a: Array, t: Array, qty: float, price: float) -> None:
 
 
 @compiled
+def cools(s: Array, t: Array, cause: float) -> Number:
+    """Whether a cool-down follows the round trip that has just ended."""
+    if t[p.COOL_AFTER] == p.A_STOP:
+        return cause == p.BY_STOP or cause == p.BY_TRAILING  # noqa: PLR1714 - compiled as it stands
+    if t[p.COOL_AFTER] == p.ANY_END:
+        return True
+    trip = p.TRIP
+    side = s[trip + p.T_SIDE] * t[p.FEE_SCALE]
+    got, got_low = mul2(s[trip + p.T_GOT_H], s[trip + p.T_GOT_L], side)
+    paid, paid_low = mul2(s[trip + p.T_PAID_H], s[trip + p.T_PAID_L], -side)
+    net, low = add2(got, got_low, paid, paid_low)
+    net, low = add2(net, low, -s[trip + p.T_FEES_H], -s[trip + p.T_FEES_L])
+    net, low = add2(net, low, -s[trip + p.T_FUNDING_H], -s[trip + p.T_FUNDING_L])
+    return net < 0.0 or (net == 0.0 and low < 0.0)
+
+
+@compiled
 def reduce(s: Array, a: Array, t: Array, qty: float, price: float, cause: float, trades: Array) -> None:
     """Close ``qty`` steps (unsigned, at most the position) at ``price`` units; what closes it all ends the trade."""
     side = 1.0 if s[p.QTY] > 0.0 else -1.0
@@ -111,6 +128,8 @@ def reduce(s: Array, a: Array, t: Array, qty: float, price: float, cause: float,
         for place in range(p.TRADE_PLACES):
             trades[count][place] = s[trip + place]
         a[p.TRADES] += 1.0
+        if t[p.COOL_BARS] != 0.0 and cools(s, t, cause):
+            s[p.ENDED_MS] = s[p.NOW_MS]
         drop_guards(s)
         s[p.EXIT_QTY] = 0.0
 

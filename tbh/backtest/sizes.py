@@ -76,6 +76,9 @@ def enter(k: int, state: Array, a: Array, terms: Array, markets: int, side: floa
     if s[p.ENTRY_QTY] != 0.0 or (layer != 0.0 and (s[p.EXIT_QTY] != 0.0 or s[p.BEGUN_AS] == layer)):
         a[p.REFUSED_OPEN] += 1.0
         return
+    if layer == 0.0 and t[p.COOL_BARS] != 0.0 and s[p.NOW_MS] - s[p.ENDED_MS] <= (t[p.COOL_BARS] - 1.0) * t[p.BAR_MS]:
+        a[p.REFUSED_COOLDOWN] += 1.0
+        return
     if layer == 0.0 and others_open(k, state, markets) >= t[p.POSITIONS_MAX]:
         a[p.REFUSED_COUNT] += 1.0
         return
@@ -131,7 +134,8 @@ def decide(k: int, state: Array, a: Array, terms: Array, markets: int, rules: in
     if rules & (p.EXIT_LONG if long else p.EXIT_SHORT):
         leave(s, a, t)
         against = p.ENTRY_SHORT if long else p.ENTRY_LONG
-        if (rules & (p.ENTRY_LONG | p.ENTRY_SHORT)) == against:
+        alone = (rules & (p.ENTRY_LONG | p.ENTRY_SHORT)) == against
+        if alone and (t[p.COOL_BARS] == 0.0 or t[p.COOL_AFTER] == p.A_STOP):
             enter(k, state, a, terms, markets, -1.0 if long else 1.0, 0.0)
     elif s[p.LAYERS] <= t[p.MAX_LAYERS] and rules & (p.MORE_LONG if long else p.MORE_SHORT):
         enter(k, state, a, terms, markets, 1.0 if long else -1.0, s[p.LAYERS])

@@ -27,6 +27,7 @@ _SIZES = {
     "equity_fraction": p.EQUITY_FRACTION,
     "risk_fraction": p.RISK_FRACTION,
 }
+_ENDS = {"any": p.ANY_END, "loss": p.A_LOSS, "stop": p.A_STOP}
 _SLIPS = {
     SlippageKind.NONE: p.NO_SLIP,
     SlippageKind.FIXED: p.FIXED_SLIP,
@@ -87,6 +88,8 @@ def _fill(t: FloatArray, definition: Definition, market: Columns, scales: Scales
     _fill_size(t, definition, decimals)
     _fill_stops(t, definition)
     t[p.MAX_LAYERS] = definition.pyramid.max_layers
+    if definition.cooldown is not None:
+        t[p.COOL_BARS], t[p.COOL_AFTER] = definition.cooldown.bars, _ENDS[definition.cooldown.after]
     t[p.POSITIONS_MAX] = np.inf if options.positions_max is None else options.positions_max
     t[p.SLIP_KIND] = _SLIPS[options.slippage.kind]
     t[p.SLIP] = float(options.slippage.rate)

@@ -182,15 +182,24 @@ class Account:
         self.fees += fee
         return fee
 
-    def _end_residue(self) -> list[Trade]:
+    def residue(self) -> Trade | None:
+        """The round trip that has ended but for what the market takes no more; None when there is no such."""
         trip = self._trip
         if trip is None or trip.last is None or self._market is None or not self.qty:
-            return []
+            return None
         if not is_dust(self.qty, self._market, divide(self._cost, self.qty)):
+            return None
+        with localcontext(EXACT):
+            entered, paid = trip.entered - abs(self.qty), trip.paid - abs(self._cost)
+            return self._ended(trip, trip.last, entered=entered, paid=paid)
+
+    def _end_residue(self) -> list[Trade]:
+        trade = self.residue()
+        if trade is None:
             return []
-        held, cost = abs(self.qty), abs(self._cost)
-        trade = self._ended(trip, trip.last, entered=trip.entered - held, paid=trip.paid - cost)
-        self._trip = _RoundTrip(long=self.qty > 0, entry_time=trip.last.at, entered=held, paid=cost)
+        self._trip = _RoundTrip(
+            long=self.qty > 0, entry_time=trade.exit_time, entered=abs(self.qty), paid=abs(self._cost)
+        )
         return [trade]
 
     def _open(self, qty: Decimal, change: _Change, fee: Decimal) -> None:

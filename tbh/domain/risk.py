@@ -8,8 +8,9 @@ Exposure is always the worst case: every order that may still fill does, in full
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal, localcontext
 from typing import Final
 
@@ -21,7 +22,7 @@ from tbh.messages.account import Position
 from tbh.messages.base import message
 from tbh.messages.market import Market
 from tbh.messages.orders import OrderState, Purpose, Side
-from tbh.messages.strategy import Proposal, Sizing
+from tbh.messages.strategy import CooldownAfter, Proposal, Sizing
 
 GATE_REASONS: Final = (
     "paused", "killed", "kill_switch", "subscription_inactive", "lease_lapsed", "lease_lost", "token_refused",
@@ -85,7 +86,8 @@ class Standing:
     ``position`` and ``open_orders`` are of the proposal's symbol; ``other_exposure`` (quote) and ``other_positions``
     (entries under way included) of all other symbols. ``trades_today`` counts entries of the UTC day.
     ``exit_approved``: an exit of the whole position is under way, so that an opposite entry reverses it.
-    ``layers_filled`` are the pyramids' layers that the position is made of.
+    ``layers_filled`` are the pyramids' layers that the position is made of; ``ended`` is when positions of the symbol
+    ended last, by how.
     """
 
     equity: Decimal
@@ -96,6 +98,7 @@ class Standing:
     trades_today: int = 0
     exit_approved: bool = False
     layers_filled: Collection[int] = ()
+    ended: Mapping[CooldownAfter, datetime] | None = None
 
 
 @message
@@ -179,7 +182,11 @@ def judge(
     if gate:
         return Refusal(rule=gate[0], detail=f"entries are closed: {', '.join(gate)}")
     limits = limits.in_force()
-    refused = _check_open(proposal, standing, market) or _check_counts(proposal, limits, standing)
+    refused = (
+        _check_open(proposal, standing, market)
+        or _check_cooldown(proposal, standing)
+        or _check_counts(proposal, limits, standing)
+    )
     if refused is not None:
         return refused
     return _sized(proposal, limits, standing, market)
@@ -216,6 +223,18 @@ def _check_open(proposal: Proposal, standing: Standing, market: Market) -> Refus
     elif position is not None and (same_side or not standing.exit_approved):
         return Refusal(rule="position_open", detail=f"{plain(position.qty)} {market.base} is held already")
     return None
+
+
+def _check_cooldown(proposal: Proposal, standing: Standing) -> Refusal | None:
+    cooldown = proposal.cooldown
+    if cooldown is None or proposal.purpose is not Purpose.ENTRY:
+        return None
+    ended = None if standing.ended is None else standing.ended.get(cooldown.after)
+    if ended is None or ended < cooldown.since:
+        return None
+    how = {CooldownAfter.ANY: "", CooldownAfter.LOSS: " with a loss", CooldownAfter.STOP: " by a stop"}[cooldown.after]
+    detail = f"the last position ended{how} at {ended:%Y-%m-%dT%H:%M:%SZ}; {cooldown.bars} bars must close after that"
+    return Refusal(rule="cooldown", detail=detail)
 
 
 def _check_counts(proposal: Proposal, limits: RiskLimits, standing: Standing) -> Refusal | None:

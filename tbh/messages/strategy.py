@@ -26,6 +26,23 @@ class Sizing(Value):
     value: Decimal
 
 
+class CooldownAfter(StrEnum):
+    """Which ends of a position a cool-down follows: all, those that lost after fees, those by a stop."""
+
+    ANY = "any"
+    LOSS = "loss"
+    STOP = "stop"
+
+
+@message
+class Cooldown(Value):
+    """No entry while a position that ended so, did so at ``since`` or later: ``bars`` bars must close first."""
+
+    after: CooldownAfter
+    bars: int
+    since: datetime
+
+
 @message
 class Proposal(Command):
     """A strategy wants to trade. ``proposal_id`` is a function of (strategy, bar, purpose, layer).
@@ -44,6 +61,7 @@ class Proposal(Command):
     reference_price: Decimal
     sizing: Sizing | None = None
     protection: Protection | None = None
+    cooldown: Cooldown | None = None
     reason: str = ""
 
 

@@ -34,6 +34,7 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "pyramid": shapes.Pyramid,
     "stops": shapes.Stops,
     "trailing": shapes.TrailingStop,
+    "cooldown": shapes.CooldownRule,
     "sizing": shapes.SizingRule,
     "<shifted>": shapes.Shifted,
     "<comparison>": shapes.Comparison,

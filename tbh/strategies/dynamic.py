@@ -8,20 +8,25 @@ On the close of a bar:
   (alone) is true as well: a reversal. An opposite entry without an exit is ignored; so is an entry of the same side.
 - still in it, with layers left: a true pyramid rule of its side wishes a PYRAMID.
 
+A cool-down goes with every ENTRY as a condition on the account. After any end, or a loss, nothing is reversed: whether
+an exit loses is not known before it has filled.
+
 Only the rules that the position makes relevant are evaluated, and only the columns that these reach are computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
 
 from tbh.messages.account import Position
+from tbh.messages.base import replace
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
-from tbh.messages.strategy import Sizing, SizingKind
+from tbh.messages.strategy import Cooldown, CooldownAfter, Sizing, SizingKind
 from tbh.strategies.base import BoolArray, FloatArray, View, Wish
 from tbh.strategies.conditions import Rule, compile_rule
 from tbh.strategies.history import depends_on_start, history_needed
@@ -115,6 +120,8 @@ class DynamicStrategy:
         if self._true("exit", held, view):
             leave = Wish(side=held.opposite, purpose=Purpose.EXIT, reason=self._reason("exit", held))
             if self._true("entry", held.opposite, view) and not self._true("entry", held, view):
+                if not reverses(self.definition):
+                    return (replace(leave, reason=f"{leave.reason}; no reversal: a cool-down follows"),)
                 return leave, self._entry(held.opposite, view)
             return (leave,)
         # The entry is the first layer; ``max_layers`` counts those on top of it.
@@ -156,8 +163,17 @@ class DynamicStrategy:
             layer=layer,
             sizing=self._sizing,
             protection=protection_of(self.definition, view.candle.close),
+            cooldown=self._cooldown(view.candle) if purpose is Purpose.ENTRY else None,
             reason=self._reason(purpose.value, side),
         )
+
+    def _cooldown(self, candle: Candle) -> Cooldown | None:
+        rule = self.definition.cooldown
+        if rule is None:
+            return None
+        # Whatever ended in one of the last ``bars`` bars, this one included: all but the first began since then.
+        since = candle.open_time - timedelta(seconds=(rule.bars - 1) * self.timeframe_s)
+        return Cooldown(after=CooldownAfter(rule.after), bars=rule.bars, since=since)
 
     def _reason(self, purpose: str, side: Side) -> str:
         rule = self._rules[purpose, side]
@@ -169,6 +185,11 @@ class DynamicStrategy:
     def _nulls(self, column: str) -> int:
         computation = self._plan.get(column)
         return 0 if computation is None else computation.warmup
+
+
+def reverses(definition: Definition) -> bool:
+    """Whether an exit and an opposite entry on one bar reverse the position."""
+    return definition.cooldown is None or definition.cooldown.after == "stop"
 
 
 def protection_of(definition: Definition, close: Decimal | None = None) -> Protection | None:

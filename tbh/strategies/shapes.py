@@ -245,6 +245,14 @@ class Stops(_Model):
     trailing: TrailingStop | None = None
 
 
+class CooldownRule(_Model):
+    """No entry until ``bars`` bars have closed after the one in which a position ended: any, one that lost after fees,
+    or one that a stop closed."""
+
+    bars: Annotated[int, Field(ge=1, le=MAX_SHIFT)]
+    after: Literal["any", "loss", "stop"] = "any"
+
+
 class SizingRule(_Model):
     """Base units, quote units, or a fraction (at most 1) of equity; ``risk_fraction`` is what the stop may lose."""
 
@@ -262,6 +270,7 @@ class Definition(_Model):
     exit: Sides = Sides()
     pyramid: Pyramid = Pyramid()
     stops: Stops = Stops()
+    cooldown: CooldownRule | None = None
     sizing: SizingRule
 
     @property

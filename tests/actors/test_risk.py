@@ -12,6 +12,7 @@ import pytest
 from tbh.actors.journaler import ACCOUNT_SEQ
 from tbh.actors.risk import WAIT_MAX_S, WAITING_MAX, RiskActor
 from tbh.actors.standing import REMEMBERED_MAX
+from tbh.domain import ids
 from tbh.domain.money import plain
 from tbh.domain.risk import RiskLimits
 from tbh.infra.memory_store import MemoryStore
@@ -42,7 +43,7 @@ from tbh.messages.orders import (
     Purpose,
     Side,
 )
-from tbh.messages.strategy import Proposal, Refused, Sizing, SizingKind, StrategyProtectOnly
+from tbh.messages.strategy import Cooldown, CooldownAfter, Proposal, Refused, Sizing, SizingKind, StrategyProtectOnly
 from tbh.messages.system import DeadLettered, Restarted
 from tbh.ports import Batch
 from tbh.runtime.probe import EPOCH, Probe
@@ -285,6 +286,46 @@ def test_a_repeat_after_a_restart_is_answered_by_the_stored_order() -> None:
     store = MemoryStore()
     store.commit(Batch(orders=[order_of(ENTRY, OrderStatus.FILLED, filled="1")], fills=[fill(1)]))
     assert Case(store=store).ask(ENTRY) == ["approved 1"]
+
+
+def ours(one: Fill, purpose: Purpose, *, at: int) -> Fill:
+    """The fill as of an order of this bot, in the bar that opened at minute ``at``."""
+    order_id = (
+        ids.protection_order_id("bot", ids.client_order_id(
+            "bot", bar_open=EPOCH, strategy="s", purpose=Purpose.ENTRY, layer=0, attempt=0
+        ), purpose, 0)
+        if purpose.is_protection
+        else ids.client_order_id("bot", bar_open=EPOCH, strategy="s", purpose=purpose, layer=0, attempt=0)
+    )  # fmt: skip
+    return replace(one, client_order_id=order_id, at=EPOCH + at * MINUTE)
+
+
+def cooled(at: int, after: CooldownAfter, *, bars: int = 3) -> Proposal:
+    since = EPOCH + (at - bars + 1) * MINUTE
+    return replace(proposal(at=at), cooldown=Cooldown(after=after, bars=bars, since=since))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("after", "purpose", "price", "held_back"),
+    [
+        (CooldownAfter.ANY, Purpose.EXIT, "110", True),
+        (CooldownAfter.LOSS, Purpose.EXIT, "110", False),
+        (CooldownAfter.LOSS, Purpose.EXIT, "90", True),
+        (CooldownAfter.STOP, Purpose.EXIT, "90", False),
+        (CooldownAfter.STOP, Purpose.STOP, "110", True),
+    ],
+)
+def test_a_cool_down_counts_from_the_fill_that_ended_the_position_before_a_restart_and_after(
+    after: CooldownAfter, purpose: Purpose, price: str, held_back: bool, restarted: bool
+) -> None:
+    fills = [ours(fill(1), Purpose.ENTRY, at=1), ours(fill(2, Side.SELL, price=price), purpose, at=5)]
+    store = MemoryStore()
+    if restarted:
+        store.commit(Batch(fills=fills))
+    cases = [(Case(store=store) if restarted else Case(*fills), at) for at in (5, 7, 8)]
+    answers = [word for case, at in cases for word in case.ask(cooled(at, after))]
+    assert answers == ["cooldown" if held_back else "approved 1"] * 2 + ["approved 1"]
 
 
 def test_so_many_verdicts_are_remembered_and_no_more() -> None:

@@ -159,6 +159,38 @@ QUIET = (95.0, 95.0, 95.0, 95.0)
             id="stops between the price steps",
         ),
         pytest.param(
+            [SIGNAL, (100, 101, 97, 100), *[(100, 100, 100, 100)] * 4, (100, 101, 97, 99), QUIET],
+            {"stops": {"stop_loss": "0.02"}, "cooldown": {"bars": 3}},
+            2,
+            id="a cool-down after a stop",
+        ),
+        pytest.param(
+            [
+                SIGNAL,
+                (100, 101, 100, 100.05, 7),
+                (100.1, 100.1, 100, 100),
+                SIGNAL,
+                SIGNAL,
+                (100, 100, 100, 99, 7),
+                QUIET,
+            ],
+            {"cooldown": {"bars": 2, "after": "loss"}},
+            2,
+            id="a cool-down after a loss that the fees make",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 110, 99.5, 101, 7), (102, 103, 101, 102), QUIET],
+            {
+                "entry": {
+                    "long": {"left": "close", "op": "==", "right": 100},
+                    "short": {"left": "volume", "op": "==", "right": 7},
+                },
+                "cooldown": {"bars": 1},
+            },
+            1,
+            id="a reversal that a cool-down forbids",
+        ),
+        pytest.param(
             [(*SIGNAL, 10), (100, 101, 97, 99, 10), (98, 99, 97, 98, 10), (97, 98, 96, 97, 10), (*QUIET, 10)]
             + [(*QUIET, 10)] * 4,
             {"stops": {"stop_loss": "0.02"}, "volume_share": "0.05"},

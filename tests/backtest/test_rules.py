@@ -5,8 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tbh.backtest.columns import columns_of
 from tbh.backtest.engine import Run
 
 STOPS = {"stop_loss": "0.02", "take_profit": "0.05"}
@@ -88,6 +90,76 @@ def test_an_exit_and_an_opposite_entry_on_one_bar_reverse_the_position(run) -> N
     made = run([SIGNAL, (101, 110, 100, 110), (108, 109, 107, 108)], **rules)
     assert only(made)["exit_price"] == "108"
     assert [(one.qty, one.entry_price) for one in made.open_positions] == [("-1", "108")]
+
+
+ALWAYS = {"long": {"left": "close", "op": ">", "right": 0}}
+LEFT = {"long": {"left": "close", "op": "==", "right": 110}}
+STOPPED = (100.0, 101.0, 97.0, 100.0)
+WON = (100.0, 110.0, 100.0, 110.0)
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "ended_by", "again"),
+    [
+        (None, STOPPED, 2),
+        ({"bars": 1}, STOPPED, 3),
+        ({"bars": 3}, STOPPED, 5),
+        ({"bars": 3, "after": "stop"}, STOPPED, 5),
+        ({"bars": 3, "after": "loss"}, STOPPED, 5),
+        ({"bars": 3}, WON, 6),
+        ({"bars": 3, "after": "stop"}, WON, 3),
+        ({"bars": 3, "after": "loss"}, WON, 3),
+    ],
+)
+def test_after_a_cool_down_so_many_bars_have_closed_since_the_one_that_ended_the_position(
+    run, cooldown, ended_by, again: int
+) -> None:
+    rest = [(105.0, 106.0, 104.0, 105.0)] * 7
+    made = run(
+        [SIGNAL, ended_by, *rest, (105, 110, 105, 110), (110, 110, 110, 110)],
+        entry=ALWAYS,
+        exit=LEFT,
+        stops={"stop_loss": "0.02"},
+        cooldown=cooldown,
+    )
+    assert list(made.trades.entry_row) == [1, again]
+
+
+def test_entries_that_a_cool_down_holds_back_are_counted(run) -> None:
+    cooldown = {"bars": 3, "after": "stop"}
+    made = run([SIGNAL, STOPPED, *[SIGNAL] * 5], entry=ALWAYS, stops={"stop_loss": "0.02"}, cooldown=cooldown)
+    assert (made.refused["cooldown"], made.fills) == (3, 3)
+
+
+def test_an_exit_whose_fees_eat_its_gain_is_a_loss(run) -> None:
+    bars = [SIGNAL, WON, (101.0, 101.0, 101.0, 101.0), (105.0, 106.0, 104.0, 105.0), (105, 110, 105, 110), SIGNAL]
+    rules = {"entry": ALWAYS, "exit": LEFT, "cooldown": {"bars": 5, "after": "loss"}}
+    assert len(run(bars, **rules).trades) == 2
+    assert len(run(bars, **rules, options={"fee": Decimal("0.01")}).trades) == 1
+
+
+@pytest.mark.parametrize(("after", "reversed_"), [("any", False), ("loss", False), ("stop", True)])
+def test_nothing_is_reversed_before_it_is_known_how_the_position_ends(run, after: str, reversed_: bool) -> None:
+    rules = {
+        "entry": {
+            "long": {"left": "close", "op": "==", "right": 100},
+            "short": {"left": "close", "op": "==", "right": 110},
+        },
+        "exit": {"long": {"left": "close", "op": "==", "right": 110}},
+        "cooldown": {"bars": 1, "after": after},
+    }
+    made = run([SIGNAL, (101, 110, 100, 110), (108, 109, 107, 108)], **rules)
+    assert only(made)["exit_price"] == "108"
+    assert [one.qty for one in made.open_positions] == ["-1"] * reversed_
+
+
+def test_a_cool_down_is_counted_in_time_where_bars_are_missing(run, market) -> None:
+    one = market([SIGNAL, STOPPED])
+    stamps = np.concatenate((one.stamps, one.stamps[-1] + 60_000 * np.array([4, 5, 6])))
+    later = np.array([(105.0, 106.0, 104.0, 105.0, 1.0), (105, 110, 105, 110, 1), (110, 110, 110, 110, 1)]).T
+    bars = columns_of("market", 60, stamps, np.concatenate((one.values, later), axis=1))
+    made = run([bars], entry=ALWAYS, exit=LEFT, stops={"stop_loss": "0.02"}, cooldown={"bars": 4})
+    assert list(made.trades.entry_row) == [1, 3]
 
 
 def test_a_short_mirrors_a_long(run) -> None:

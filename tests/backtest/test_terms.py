@@ -13,11 +13,14 @@ from tbh.backtest.terms import pair
 from tbh.strategies import shapes
 
 KNOWN = {
-    shapes.Definition: {"name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "sizing"},
+    shapes.Definition: {
+        *("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "sizing")
+    },
     shapes.Sides: {"long", "short"},
     shapes.Pyramid: {"long", "short", "max_layers"},
     shapes.Stops: {"basis", "stop_loss", "take_profit", "trailing"},
     shapes.TrailingStop: {"distance", "activate_at"},
+    shapes.CooldownRule: {"bars", "after"},
     shapes.SizingRule: {"kind", "value"},
 }
 

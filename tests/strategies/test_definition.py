@@ -141,6 +141,12 @@ def test_missing_parts_are_named() -> None:
         ({"stops": {"stop_loss": float("nan")}}, "$.stops.stop_loss"),
         ({"stops": {"basis": "fill"}}, "$.stops.basis"),
         ({"stops": {"trailing": {}}}, "$.stops.trailing.distance"),
+        ({"cooldown": {}}, "$.cooldown.bars"),
+        ({"cooldown": {"bars": 0}}, "$.cooldown.bars"),
+        ({"cooldown": {"bars": 1001}}, "$.cooldown.bars"),
+        ({"cooldown": {"bars": "2"}}, "$.cooldown.bars"),
+        ({"cooldown": {"bars": 2, "after": "win"}}, "$.cooldown.after"),
+        ({"cooldown": {"bars": 2, "minutes": 5}}, "$.cooldown.minutes"),
         ({"sizing": {"kind": "risk_fraction", "value": "0.01"}}, "$.sizing.kind"),
         ({"sizing": {"kind": "equity_fraction", "value": "1.01"}}, "$.sizing.value"),
         ({"sizing": {"kind": "fixed_notional", "value": "1e40"}}, "$.sizing.value"),
@@ -243,7 +249,9 @@ json_values = st.recursive(
 
 
 @given(
-    part=st.sampled_from(["name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "sizing"]),
+    part=st.sampled_from(
+        ["name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "sizing"]
+    ),
     inner=st.sampled_from(
         [None, "long", "short", "all", "id", "name", "params", "source", "stop_loss", "trailing", "kind", "value"]
     ),

@@ -11,7 +11,7 @@ import pytest
 from tbh.messages.account import Position
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
-from tbh.messages.strategy import Sizing, SizingKind
+from tbh.messages.strategy import Cooldown, CooldownAfter, Sizing, SizingKind
 from tbh.strategies import bars as held_bars
 from tbh.strategies import series
 from tbh.strategies.bars import held_of
@@ -100,6 +100,27 @@ def test_exit_with_an_opposite_entry_reverses(strategy: Make, candles: Bars, pos
         (Purpose.EXIT, Side.SELL),
         (Purpose.ENTRY, Side.SELL),
     ]
+
+
+@pytest.mark.parametrize(("after", "purposes"), [("any", 1), ("loss", 1), ("stop", 2)])
+def test_a_cool_down_that_may_follow_an_exit_keeps_it_from_reversing_and_says_so(
+    strategy: Make, candles: Bars, position: MakePosition, after: str, purposes: int
+) -> None:
+    made = strategy(entry={"long": UP, "short": DOWN}, exit={"long": DOWN}, cooldown={"bars": 1, "after": after})
+    wishes = decided(made, candles([80]), position(1))
+    assert len(wishes) == purposes
+    assert ("no reversal" in wishes[0].reason) is (purposes == 1)
+
+
+def test_an_entry_carries_the_time_since_when_an_end_holds_it_back(strategy: Make, candles: Bars) -> None:
+    bars = candles([80, 100, 111])
+    (wish,) = decided(strategy(cooldown={"bars": 2, "after": "loss"}), bars)
+    assert wish.cooldown == Cooldown(after=CooldownAfter.LOSS, bars=2, since=bars[1].open_time)
+
+
+def test_a_pyramid_is_not_held_back_by_a_cool_down(strategy: Make, candles: Bars, position: MakePosition) -> None:
+    made = strategy(pyramid={"long": UP, "max_layers": 1}, cooldown={"bars": 2})
+    assert [wish.cooldown for wish in decided(made, candles([111]), position(1))] == [None]
 
 
 def test_exit_with_entries_of_both_sides_only_exits(strategy: Make, candles: Bars, position: MakePosition) -> None:
