@@ -112,6 +112,9 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
     if not draw(st.integers(0, 2)):
         ends = st.sampled_from(["any", "loss", "stop"])
         more["cooldown"] = {"bars": draw(st.integers(1, 20)), "after": draw(ends)}
+    if not draw(st.integers(0, 2)):
+        offset = draw(st.one_of(st.just("0"), _fraction(0, 40)))
+        more["orders"] = {"entry": {"kind": "limit", "offset": offset, "expires_bars": draw(st.integers(1, 8))}}
     return {
         "name": "drawn",
         "timeframe": timeframe,

@@ -18,7 +18,7 @@ from tbh.domain import ids
 from tbh.domain.findings import CLOSERS
 from tbh.domain.protection import better
 from tbh.messages.account import ExternalTrade, Origin, Position
-from tbh.messages.base import replace
+from tbh.messages.base import Timer, message, replace
 from tbh.messages.market import Bar, Market
 from tbh.messages.orders import (
     Approved,
@@ -31,11 +31,20 @@ from tbh.messages.orders import (
     Protection,
     Recorded,
     Side,
+    WithdrawEntries,
 )
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
 
+BAR_LATE_S: Final = 10.0
+"""A bar is told so long after its end at most; an entry that rests goes then without it."""
+
 _WITH_THE_EXCHANGE: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+
+
+@message
+class _BarLate(Timer):
+    """The last bar of an entry that rests should have been told."""
 
 
 class OrderManagerActor(FormerLives):
@@ -68,6 +77,7 @@ class OrderManagerActor(FormerLives):
             default_protection=default_protection,
             arrival_window_s=arrival_window_s,
         )
+        self._watching = False
         super().__init__(ctx, terms=terms, store=store, timeframe_s=timeframe_s)
 
     # Intents
@@ -130,8 +140,9 @@ class OrderManagerActor(FormerLives):
             intent_id=approved.proposal_id,
             symbol=approved.symbol,
             side=approved.order_side,
-            type=OrderType.MARKET,
+            type=OrderType.MARKET if approved.price is None else OrderType.LIMIT,
             qty=approved.qty,
+            price=approved.price,
             reduce_only=not entry,
             purpose=approved.purpose,
             strategy=approved.strategy,
@@ -139,6 +150,7 @@ class OrderManagerActor(FormerLives):
             layer=approved.layer,
             created_at=self.ctx.now(),
             expires_at=self._expiry(approved.bar_open) if entry else None,
+            good_until=approved.good_until,
             protection=approved.protection,
         )
         return self._attempt(order, 0)
@@ -151,7 +163,38 @@ class OrderManagerActor(FormerLives):
         order = state.order
         if order.expires_at is not None or not order.purpose.increases_risk:
             return state
-        return replace(state, order=replace(order, expires_at=self._expiry(order.bar_open)))
+        # For how many bars it was to rest is not known: it goes with the first.
+        over = self._expiry(order.bar_open)
+        good_until = over if order.type is OrderType.LIMIT else None
+        return replace(state, order=replace(order, expires_at=over, good_until=good_until))
+
+    # Entries that rest on the book
+
+    def _withdraw_resting(self, reason: str, *, over: datetime | None = None, side: Side | None = None) -> None:
+        """Take them off: all, those whose bars are ``over`` by then, those on one ``side``."""
+        for state in self._orders.open:
+            order = state.order
+            stays = order.good_until is None or (over is not None and over < order.good_until)
+            if not stays and side in (None, order.side) and order.client_order_id not in self._given_up:
+                self._cancel(state, reason)
+
+    @receive
+    def on_withdraw_entries(self, command: WithdrawEntries) -> None:
+        self._withdraw_resting(f"entries are closed: {command.reason}")
+
+    def _watch_resting(self) -> None:
+        """A bar that does not come must not leave an entry on the book."""
+        ends = [state.order.good_until for state in self._orders.open if state.order.good_until is not None]
+        if ends and not self._watching:
+            self._watching = True
+            left_s = max((min(ends) - self.ctx.now()).total_seconds(), 0.0)
+            self.ctx.after(left_s + BAR_LATE_S, _BarLate())
+
+    @receive
+    def on_bar_late(self, _: _BarLate) -> None:
+        self._watching = False
+        self._withdraw_resting("its bars are over", over=self.ctx.now())
+        self._watch_resting()
 
     # When an order may go
 
@@ -184,6 +227,8 @@ class OrderManagerActor(FormerLives):
             self._protect()
         elif order.purpose.increases_risk and self._entries_closed() and order.client_order_id not in self._given_up:
             self._cancel(state, self._entries_closed() or "")
+        elif order.good_until is not None:
+            self._watch_resting()
 
     def _order_done(self, state: OrderState, *, by_us: bool) -> None:
         if self._ready and not state.order.purpose.increases_risk and self._is_residue():
@@ -214,12 +259,15 @@ class OrderManagerActor(FormerLives):
         if fill.symbol != market.symbol:
             return
         state = self._known(fill.client_order_id)
-        held = self._book.position
+        held, traded = self._book.position, self._position
         new = self._book.apply(fill, order=None if state is None else state.order, base=market.base, quote=market.quote)
         if state is not None or ids.parse(fill.client_order_id, self._bot_id) is not None:
             self._orders.note_fill(fill)
         if new:
             self._position_moved(held)
+            if traded is not None and (self._position is None or self._position.position_id != traded.position_id):
+                # What rests to begin or to enlarge it would begin another, without a reason of its own.
+                self._withdraw_resting("its position is closed", side=closing_side(traded).opposite)
             if not self._ready:
                 self._note_news(fill)
         if state is not None:
@@ -260,6 +308,7 @@ class OrderManagerActor(FormerLives):
     @receive
     def on_bar(self, bar: Bar) -> None:
         self._withdraw_expired()
+        self._withdraw_resting("its bars are over", over=bar.candle.open_time + self._bar)
         position = self._book.position
         if position is None or position.protection is None or position.protection.trailing is None:
             return

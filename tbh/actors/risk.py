@@ -40,6 +40,7 @@ from tbh.messages.orders import (
     OrderFound,
     OrderRejected,
     OutcomeUnknown,
+    WithdrawEntries,
 )
 from tbh.messages.strategy import Proposal, Refused
 from tbh.messages.system import DeadLettered
@@ -52,6 +53,7 @@ WAIT_MAX_S: Final = 30.0
 WAITING_MAX: Final = 100
 
 _RESYNC = "resync"
+_WITHDRAW = "withdraw"
 _KEEPERS: Final = frozenset({"order_manager", "journaler", "accountant", "position_syncer", "risk"})
 """Who keeps a view of the account that orders depend on."""
 _ACCOUNT_FACTS: Final = frozenset(
@@ -74,7 +76,7 @@ class RiskActor(GateKeeper):
     """Judges one symbol's proposals (``tbh/domain/risk.py``). ``cash`` is the account's at its start, in quote;
     ``flags`` are gate reasons that hold for the whole session. ``ValueError`` for a flag that is no gate reason."""
 
-    sends = (*GateKeeper.sends, Approved, Refused, ResyncAccount, Notice)
+    sends = (*GateKeeper.sends, Approved, Refused, ResyncAccount, Notice, WithdrawEntries)
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class RiskActor(GateKeeper):
             return False
         order = self._view.served_by(proposal.proposal_id)
         if order is not None:
-            self._approve(proposal, order.qty, served=True)
+            self._approve(proposal, order.qty, order.price, served=True)
             return True
         former = self._approvals.verdict(proposal.proposal_id)
         closed = proposal.purpose.increases_risk and bool(self._gate.lasting)
@@ -144,6 +146,8 @@ class RiskActor(GateKeeper):
             return Refusal(rule="stale_data", detail=f"the account is not valued at bar {proposal.bar_index}")
         if self._view.waits_for_exit(proposal):
             return Refusal(rule="position_open", detail="the exit of the opposite position does not stand")
+        if self._view.waits_for_end(proposal):
+            return Refusal(rule="entry_open", detail="the entry whose bars are over has not ended")
         return None
 
     def _judge(self, proposal: Proposal) -> None:
@@ -153,9 +157,9 @@ class RiskActor(GateKeeper):
         if isinstance(verdict, Refusal):
             self._refuse(proposal, verdict)
         else:
-            self._approve(proposal, verdict.qty)
+            self._approve(proposal, verdict.qty, verdict.price)
 
-    def _approve(self, proposal: Proposal, qty: Decimal, *, served: bool = False) -> None:
+    def _approve(self, proposal: Proposal, qty: Decimal, price: Decimal | None, *, served: bool = False) -> None:
         approved = Approved(
             proposal_id=proposal.proposal_id,
             order_side=proposal.side,
@@ -165,6 +169,8 @@ class RiskActor(GateKeeper):
             bar_open=proposal.bar_open,
             layer=proposal.layer,
             qty=qty,
+            price=price,
+            good_until=None if proposal.limit is None else proposal.limit.until,
             protection=proposal.protection,
             expires_at=proposal.expires_at,
         )
@@ -188,6 +194,7 @@ class RiskActor(GateKeeper):
     # What waits
 
     def _reconsider(self) -> None:
+        self._withdraw()
         for proposal, timer in list(self._waiting.values()):
             late = proposal.expires_at is not None and self.ctx.now() > proposal.expires_at
             if late:
@@ -195,6 +202,14 @@ class RiskActor(GateKeeper):
             elif self._answer(proposal):
                 del self._waiting[proposal.proposal_id]
                 self.ctx.cancel(timer)
+
+    def _withdraw(self) -> None:
+        """Entries that rest on the book go when the gate closes for good: they would fill against it."""
+        closed = bool(self._gate.lasting) and self._view.resting_entries
+        if closed and not self.ctx.asking(_WITHDRAW):
+            self.ctx.keep_asking(_WITHDRAW, WithdrawEntries(reason=self._gate.lasting[0]), every_s=REPEAT_S)
+        elif not closed and self.ctx.asking(_WITHDRAW):
+            self.ctx.answered(_WITHDRAW)
 
     @receive
     def on_waited_long(self, timer: _WaitedLong) -> None:

@@ -208,6 +208,24 @@ class AccountView:
         dust = self._book.is_dust(self._market, proposal.reference_price)
         return not dust and not self._exit_stands(position)
 
+    def waits_for_end(self, proposal: Proposal) -> bool:
+        """Whether an entry still stands whose last bar is the proposal's own, or one before: it is being cancelled."""
+        if proposal.expires_at is None:
+            return False
+        return any(
+            state.order.good_until is not None
+            and state.order.good_until < proposal.expires_at
+            and state.order.purpose.increases_risk
+            for state in self._blotter.open
+        )
+
+    @property
+    def resting_entries(self) -> bool:
+        """Whether an entry stands, or may stand, that waits for its price."""
+        return any(
+            state.order.purpose.increases_risk and state.order.good_until is not None for state in self._blotter.open
+        )
+
     def _exit_stands(self, position: Position) -> bool:
         return any(
             state.order.purpose is Purpose.EXIT

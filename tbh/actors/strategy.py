@@ -210,6 +210,7 @@ class StrategyActor(Actor):
                     sizing=wish.sizing,
                     protection=wish.protection,
                     cooldown=wish.cooldown,
+                    limit=wish.limit,
                     reason=wish.reason,
                     expires_at=candle.open_time + 2 * self._bar if wish.purpose.increases_risk else None,
                 )

@@ -30,6 +30,12 @@ def on_step(high: float, low: float, divisor: float, t: Array) -> Number:
 
 
 @compiled
+def crosses(s: Array, side: float, price_f: float) -> Number:
+    """Whether an entry that rests would execute at a price; ``side`` is 1 for a buy."""
+    return price_f <= s[p.ENTRY_F] if side > 0.0 else price_f >= s[p.ENTRY_F]
+
+
+@compiled
 def slipped(price: float, sign: float, qty: float, s: Array, t: Array) -> Number:
     """The price (units) that a market order for ``qty`` gets for ``price``; ``sign`` is 1 for a buy."""
     kind = t[p.SLIP_KIND]
@@ -132,6 +138,7 @@ def reduce(s: Array, a: Array, t: Array, qty: float, price: float, cause: float,
             s[p.ENDED_MS] = s[p.NOW_MS]
         drop_guards(s)
         s[p.EXIT_QTY] = 0.0
+        s[p.ENDED_SIDE] = side
 
 
 @compiled

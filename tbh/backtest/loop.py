@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from tbh.backtest import slots as p
 from tbh.backtest.exact import Number, compiled, floor_quotient, floored, two_prod
-from tbh.backtest.fills import Array, fund, scaled
-from tbh.backtest.orders import execute_live, follow, protect, trigger, watch
+from tbh.backtest.fills import Array, crosses, fund, scaled
+from tbh.backtest.orders import execute_live, follow, open_by_entry, protect, trigger, watch
 from tbh.backtest.sizes import decide
 
 
@@ -23,6 +23,29 @@ def arrive(s: Array, a: Array, t: Array, cols: Array, i: int, trades: Array) -> 
     if s[p.MOVED] != 0.0:
         protect(s, a, t, reached)
     return reached
+
+
+@compiled
+def come_to_rest(s: Array, a: Array, t: Array, reached: float, close: float) -> None:
+    """An entry that rests has come in the middle of a bar: it meets the price there, and what lies between that and the
+    close."""
+    if s[p.ENTRY_QTY] == 0.0 or s[p.ENTRY_LIVE] != 0.0:
+        return
+    if crosses(s, s[p.ENTRY_QTY], reached):
+        open_by_entry(s, a, t, scaled(reached, t))
+    elif crosses(s, s[p.ENTRY_QTY], close):
+        open_by_entry(s, a, t, s[p.ENTRY_PRICE])
+
+
+@compiled
+def close_bar(s: Array, a: Array, t: Array, close: float, trades: Array) -> None:
+    """Orders that came or were left over within the bar meet its close; an entry whose bars are over goes."""
+    execute_live(s, a, t, close, True, trades)
+    trigger(s, a, t, close, close, scaled(close, t), trades)
+    if s[p.MOVED] != 0.0:
+        protect(s, a, t, close)
+    if s[p.ENTRY_PRICE] != 0.0 and s[p.NOW_MS] + t[p.BAR_MS] >= s[p.ENTRY_UNTIL]:
+        s[p.ENTRY_QTY] = 0.0
 
 
 @compiled
@@ -45,17 +68,15 @@ def trade_bar(s: Array, a: Array, t: Array, cols: Array, i: int, noise: Array, t
         last = arrive(s, a, t, cols, i, trades)
     if t[p.SLIP_KIND] == p.RANDOM_SLIP:
         s[p.CHANCE] = noise[1][i]
-    if s[p.QTY] != 0.0 or t[p.SHARE] != 0.0:
+    if s[p.QTY] != 0.0 or t[p.SHARE] != 0.0 or t[p.REST_BARS] != 0.0:
         execute_live(s, a, t, last, True, trades)
         trigger(s, a, t, low, high, 0.0, trades)
+        if t[p.DELAY_PART] != 0.0 and t[p.REST_BARS] != 0.0 and s[p.ROW] == s[p.ENTRY_DUE]:
+            come_to_rest(s, a, t, last, cols[p.CLOSE][i])
         if s[p.MOVED] != 0.0:
             protect(s, a, t, last)
-    if t[p.SHARE] != 0.0:
-        close = cols[p.CLOSE][i]
-        execute_live(s, a, t, close, True, trades)
-        trigger(s, a, t, close, close, scaled(close, t), trades)
-        if s[p.MOVED] != 0.0:
-            protect(s, a, t, close)
+    if t[p.SHARE] != 0.0 or t[p.REST_BARS] != 0.0:
+        close_bar(s, a, t, cols[p.CLOSE][i], trades)
 
 
 @compiled

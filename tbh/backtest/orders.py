@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tbh.backtest import slots as p
 from tbh.backtest.exact import Number, add2, compiled, mul2, two_prod
-from tbh.backtest.fills import Array, enlarge, on_step, reduce, scaled, slipped
+from tbh.backtest.fills import Array, crosses, enlarge, on_step, reduce, scaled, slipped
 
 
 @compiled
@@ -45,7 +45,24 @@ def open_by_entry(s: Array, a: Array, t: Array, price: float) -> None:
     s[p.LEFT] -= qty
     side = 1.0 if s[p.ENTRY_QTY] > 0.0 else -1.0
     s[p.ENTRY_QTY] -= side * qty
-    enlarge(s, a, t, side * qty, slipped(price, side, qty, s, t))
+    if s[p.ENTRY_PRICE] == 0.0:
+        price = slipped(price, side, qty, s, t)
+    enlarge(s, a, t, side * qty, price)
+
+
+@compiled
+def entry_lives(s: Array, t: Array, arrived: bool) -> Number:
+    """Whether there is an entry that executes at the next price."""
+    return s[p.ENTRY_QTY] != 0.0 and s[p.ENTRY_LIVE] != 0.0 and due(s, t, s[p.ENTRY_DUE], arrived)
+
+
+@compiled
+def open_live(s: Array, a: Array, t: Array, price_f: float, price: float) -> None:
+    """Let an entry execute at a price that is not beyond its own, if it has one; beyond it the entry rests from now."""
+    if s[p.ENTRY_PRICE] == 0.0 or crosses(s, s[p.ENTRY_QTY], price_f):
+        open_by_entry(s, a, t, price)
+    else:
+        s[p.ENTRY_LIVE] = 0.0
 
 
 @compiled
@@ -61,7 +78,7 @@ def execute_live(s: Array, a: Array, t: Array, price_f: float, arrived: bool, tr
             which, first = 2, s[p.TARGET_SEQ]
         if s[p.EXIT_QTY] != 0.0 and due(s, t, s[p.EXIT_DUE], arrived) and done < s[p.EXIT_SEQ] < first:
             which, first = 3, s[p.EXIT_SEQ]
-        if s[p.ENTRY_QTY] != 0.0 and due(s, t, s[p.ENTRY_DUE], arrived) and done < s[p.ENTRY_SEQ] < first:
+        if entry_lives(s, t, arrived) and done < s[p.ENTRY_SEQ] < first:
             which, first = 4, s[p.ENTRY_SEQ]
         if which == 0:
             return
@@ -71,11 +88,21 @@ def execute_live(s: Array, a: Array, t: Array, price_f: float, arrived: bool, tr
         elif which == 3:
             close_by(s, a, t, p.EXIT_QTY, price, p.BY_EXIT, trades)
         elif which == 4:
-            open_by_entry(s, a, t, price)
+            open_live(s, a, t, price_f, price)
         elif price_f >= s[p.TARGET_F] if s[p.QTY] > 0.0 else price_f <= s[p.TARGET_F]:
             close_by(s, a, t, p.TARGET_QTY, price, p.BY_TARGET, trades)
         else:
             s[p.TARGET_LIVE] = 0.0
+
+
+@compiled
+def meet(s: Array, a: Array, t: Array, low_f: float, high_f: float, at: float) -> None:
+    """Let an entry that rests meet the prices from ``low_f`` to ``high_f``, once it is at the market. In the bar in the
+    middle of which it comes it meets the straight line alone (``loop.py``)."""
+    if s[p.ENTRY_QTY] == 0.0 or s[p.ENTRY_LIVE] != 0.0 or not due(s, t, s[p.ENTRY_DUE], False):
+        return
+    if crosses(s, s[p.ENTRY_QTY], low_f if s[p.ENTRY_QTY] > 0.0 else high_f):
+        open_by_entry(s, a, t, at if at != 0.0 else s[p.ENTRY_PRICE])
 
 
 @compiled
@@ -88,19 +115,23 @@ def trigger(
     at: float,
     trades: Array,
 ) -> None:
-    """Stop, then target, meet the prices from ``low_f`` to ``high_f``. ``at`` (units) is the price of both, 0 for their
-    own."""
+    """Stop, then target and resting entry, meet the prices from ``low_f`` to ``high_f``. ``at`` (units) is the price of
+    all, 0 for their own."""
     if s[p.STOP] != 0.0 and s[p.STOP_LIVE] == 0.0 and s[p.QTY] != 0.0:
         hit = low_f <= s[p.STOP_F] if s[p.QTY] > 0.0 else high_f >= s[p.STOP_F]
         if hit:
             s[p.STOP_LIVE] = 1.0
             price = at if at != 0.0 else s[p.STOP]
             close_by(s, a, t, p.STOP_QTY, price, s[p.STOP_CAUSE], trades)
+    if t[p.REST_BARS] != 0.0 and s[p.ENTRY_SEQ] < s[p.TARGET_SEQ]:
+        meet(s, a, t, low_f, high_f, at)
     if s[p.TARGET] != 0.0 and s[p.TARGET_LIVE] == 0.0 and s[p.QTY] != 0.0:
         hit = high_f >= s[p.TARGET_F] if s[p.QTY] > 0.0 else low_f <= s[p.TARGET_F]
         if hit:
             price = at if at != 0.0 else s[p.TARGET]
             close_by(s, a, t, p.TARGET_QTY, price, p.BY_TARGET, trades)
+    if t[p.REST_BARS] != 0.0 and s[p.ENTRY_SEQ] >= s[p.TARGET_SEQ]:
+        meet(s, a, t, low_f, high_f, at)
 
 
 @compiled
@@ -140,6 +171,11 @@ def set_stop(s: Array, a: Array, stop: float, cause: float, last_f: float, t: Ar
 def protect(s: Array, a: Array, t: Array, last_f: float) -> None:
     """See that the stop and the target stand which the position needs; a new one is live when ``last_f`` is beyond."""
     s[p.MOVED] = 0.0
+    if s[p.ENDED_SIDE] != 0.0:
+        # What rests to begin or to enlarge a position that has ended goes with it.
+        if s[p.ENTRY_PRICE] != 0.0 and s[p.ENTRY_QTY] * s[p.ENDED_SIDE] > 0.0:
+            s[p.ENTRY_QTY] = 0.0
+        s[p.ENDED_SIDE] = 0.0
     if s[p.QTY] == 0.0:
         return
     long = s[p.QTY] > 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tbh.backtest import slots as p
 from tbh.backtest.exact import Number, add2, compiled, floor_quotient, mul2, two_prod
-from tbh.backtest.fills import Array, scaled
+from tbh.backtest.fills import Array, crosses, on_step, scaled
 
 
 @compiled
@@ -82,7 +82,13 @@ def enter(k: int, state: Array, a: Array, terms: Array, markets: int, side: floa
     if layer == 0.0 and others_open(k, state, markets) >= t[p.POSITIONS_MAX]:
         a[p.REFUSED_COUNT] += 1.0
         return
-    price = scaled(s[p.LAST_F], t)
+    price = close = scaled(s[p.LAST_F], t)
+    if t[p.REST_BARS] != 0.0:
+        high, low = two_prod(close, t[p.FRACTIONS] - side * t[p.REST_OFFSET])
+        price = on_step(high, low, t[p.FRACTIONS], t)
+        if not price > 0.0:
+            a[p.REFUSED_SIZE] += 1.0
+            return
     high, low = worth(state, a, terms, markets)
     room, room_low = room_left(k, state, terms, markets, layer != 0.0, high, low)
     if not room > 0.0:
@@ -104,7 +110,14 @@ def enter(k: int, state: Array, a: Array, terms: Array, markets: int, side: floa
     s[p.ENTRY_SEQ] = a[p.SEQ]
     s[p.ENTRY_MS] = s[p.NOW_MS] + t[p.BAR_MS]
     s[p.ENTRY_LAYER] = layer
-    s[p.ENTRY_BASIS] = price if t[p.FROM_CLOSE] != 0.0 else 0.0
+    s[p.ENTRY_BASIS] = close if t[p.FROM_CLOSE] != 0.0 else 0.0
+    s[p.ENTRY_PRICE] = 0.0
+    s[p.ENTRY_LIVE] = 1.0
+    if t[p.REST_BARS] != 0.0:
+        s[p.ENTRY_PRICE] = price
+        s[p.ENTRY_F] = price / t[p.PRICE_SCALE]
+        s[p.ENTRY_LIVE] = 1.0 if crosses(s, side, s[p.LAST_F]) else 0.0
+        s[p.ENTRY_UNTIL] = s[p.NOW_MS] + (t[p.REST_BARS] + 1.0) * t[p.BAR_MS]
 
 
 @compiled

@@ -52,7 +52,9 @@ LOW_GUARD, HIGH_GUARD = 34, 35
 NOW_MS, ENTRY_MS = 36, 37
 BEGUN_AS = 38
 ENDED_MS = 39
-TRIP = 40
+ENTRY_PRICE, ENTRY_F, ENTRY_LIVE, ENTRY_UNTIL = 40, 41, 42, 43
+ENDED_SIDE = 44
+TRIP = 45
 """The round trip under way, as a row of the trades."""
 STATE_PLACES = TRIP + TRADE_PLACES
 
@@ -90,7 +92,8 @@ POSITIONS_MAX = 26
 CASH_SCALE = 27
 BAR_MS = 28
 COOL_BARS, COOL_AFTER = 29, 30
-TERM_PLACES = 31
+REST_BARS, REST_OFFSET = 31, 32
+TERM_PLACES = 33
 
 # How much an entry is for, after which end a cool-down follows, and how prices slip.
 FIXED_QUANTITY, FIXED_NOTIONAL, EQUITY_FRACTION, RISK_FRACTION = 0, 1, 2, 3

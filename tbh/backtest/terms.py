@@ -16,6 +16,7 @@ from tbh.domain.money import EXACT
 from tbh.domain.papermarket import STEP, paper_market
 from tbh.strategies.base import FloatArray
 from tbh.strategies.shapes import Definition
+from tbh.strategies.trading import LimitEntry
 
 FRACTION_DECIMALS_MAX = 15
 """Beyond these the decimals of a rate make no difference that a price step could show."""
@@ -86,7 +87,7 @@ def _fill(t: FloatArray, definition: Definition, market: Columns, scales: Scales
     t[p.CASH_SCALE] = 10.0**scales.account
     t[p.BAR_MS] = market.timeframe_s * 1000.0
     _fill_size(t, definition, decimals)
-    _fill_stops(t, definition)
+    _fill_fractions(t, definition)
     t[p.MAX_LAYERS] = definition.pyramid.max_layers
     if definition.cooldown is not None:
         t[p.COOL_BARS], t[p.COOL_AFTER] = definition.cooldown.bars, _ENDS[definition.cooldown.after]
@@ -115,11 +116,15 @@ def _fill_size(t: FloatArray, definition: Definition, decimals: int) -> None:
         t[p.SIZE_H], t[p.SIZE_SCALE] = _whole(value, places), 10.0**places
 
 
-def _fill_stops(t: FloatArray, definition: Definition) -> None:
+def _fill_fractions(t: FloatArray, definition: Definition) -> None:
     stops, trailing = definition.stops, definition.stops.trailing
     values = {p.STOP_LOSS: stops.stop_loss, p.TAKE_PROFIT: stops.take_profit}
     if trailing is not None:
         values |= {p.TRAILING: trailing.distance, p.ACTIVATE: trailing.activate_at}
+    entry = definition.orders.entry
+    if isinstance(entry, LimitEntry):
+        values[p.REST_OFFSET] = entry.offset
+        t[p.REST_BARS] = entry.expires_bars
     given = {place: value for place, value in values.items() if value is not None}
     places = max((_decimals(value) for value in given.values()), default=0)
     t[p.FRACTIONS] = 10.0**places

@@ -17,7 +17,7 @@ from typing import Final
 from tbh.domain.book import is_dust
 from tbh.domain.money import EXACT, ONE, ZERO, divide, floor_to_step, plain
 from tbh.domain.order import is_terminal, remaining
-from tbh.domain.sizing import GROWS_WITH_EQUITY, SizeRefusal, quantity
+from tbh.domain.sizing import GROWS_WITH_EQUITY, SizeRefusal, limit_price, quantity
 from tbh.messages.account import Position
 from tbh.messages.base import message
 from tbh.messages.market import Market
@@ -103,9 +103,10 @@ class Standing:
 
 @message
 class Approval:
-    """Go ahead with ``qty`` base, on the market's step."""
+    """Go ahead with ``qty`` base, at ``price`` quote where it is to rest, both on the market's steps."""
 
     qty: Decimal
+    price: Decimal | None = None
 
 
 @message
@@ -251,10 +252,15 @@ def _sized(proposal: Proposal, limits: RiskLimits, standing: Standing, market: M
     sizing = proposal.sizing
     if sizing is None:
         return Refusal(rule="sizing_missing", detail="an entry says how much it wants")
-    price = proposal.reference_price
+    reference = price = proposal.reference_price
+    limit = None
+    if proposal.limit is not None:  # what it may cost is what it rests at, whatever the market does meanwhile
+        limit = price = limit_price(proposal.limit, reference_price=reference, side=proposal.side, market=market)
+        if not price > 0:
+            return Refusal(rule="price_step", detail=f"a limit below one step of {plain(market.price_step)}")
     stop_fraction = None if proposal.protection is None else proposal.protection.stop_loss
     with localcontext(EXACT):
-        room = standing.equity * limits.total_allocation - _exposure(standing, market, price)
+        room = standing.equity * limits.total_allocation - _exposure(standing, market, reference)
         cost = ONE + market.taker_fee
         if not room > 0:
             return Refusal(rule="funds", detail=f"no {market.quote} is free within the allocation")
@@ -282,7 +288,7 @@ def _sized(proposal: Proposal, limits: RiskLimits, standing: Standing, market: M
         if limits.max_risk_per_trade is not None and at_risk > standing.equity * limits.max_risk_per_trade:
             detail = f"{plain(at_risk)} {market.quote} at risk, {plain(limits.max_risk_per_trade)} of equity allowed"
             return Refusal(rule="max_risk_per_trade", detail=detail)
-    return Approval(qty=qty)
+    return Approval(qty=qty, price=limit)
 
 
 def _cap(sizing: Sizing, room: Decimal, cost: Decimal) -> Decimal | None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Final
 
-from tbh.domain.money import EXACT, ZERO, divide, floor_to_step, plain
+from tbh.domain.money import EXACT, ONE, ZERO, divide, floor_to_step, plain, round_to_step
 from tbh.messages.market import Market
-from tbh.messages.strategy import Sizing, SizingKind
+from tbh.messages.orders import Side
+from tbh.messages.strategy import Limit, Sizing, SizingKind
 
 GROWS_WITH_EQUITY: Final = frozenset({SizingKind.EQUITY_FRACTION, SizingKind.RISK_FRACTION})
 
@@ -55,6 +56,12 @@ def quantity(
             return SizeRefusal(rule=rule, detail=f"{plain(wanted)} {market.base} asked, {plain(limit)} allowed")
         wanted = limit
     return _within(floor_to_step(max(wanted, ZERO), market.amount_step), reference_price, market)
+
+
+def limit_price(limit: Limit, *, reference_price: Decimal, side: Side, market: Market) -> Decimal:
+    """The price (quote, on its step) at which an entry rests; zero where the step is too coarse for one."""
+    with localcontext(EXACT):
+        return round_to_step(reference_price * (ONE - side.sign * limit.offset), market.price_step)
 
 
 def _wanted(sizing: Sizing, price: Decimal, equity: Decimal, stop_fraction: Decimal | None) -> Decimal | SizeRefusal:

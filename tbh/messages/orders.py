@@ -86,7 +86,9 @@ class Protection(Value):
 class Order(Value):
     """An order as it is drafted, recorded, sent and read back. Quantities in base, prices in quote.
 
-    ``intent_id`` names the decision it serves; ``client_order_id`` is a function of bot, intent and attempt.
+    ``intent_id`` names the decision it serves; ``client_order_id`` is a function of bot, intent and attempt. It may be
+    sent until ``expires_at``, and what rests of it is taken off the book at the close of the bar that ends at
+    ``good_until``; None: it stays.
     """
 
     client_order_id: str
@@ -106,6 +108,7 @@ class Order(Value):
     attempt: int = 0
     created_at: datetime
     expires_at: datetime | None = None
+    good_until: datetime | None = None
     protection: Protection | None = None
 
     def __hash__(self) -> int:
@@ -131,7 +134,7 @@ class OrderState(Value):
 
 @message
 class Approved(Command):
-    """Risk lets a proposal through: ``qty`` in base, already on the market's step."""
+    """Risk lets a proposal through: ``qty`` in base and ``price`` (a limit's, None at market) on the market's steps."""
 
     proposal_id: str
     order_side: Side
@@ -141,7 +144,16 @@ class Approved(Command):
     bar_open: datetime
     layer: int
     qty: Decimal
+    price: Decimal | None = None
+    good_until: datetime | None = None
     protection: Protection | None = None
+
+
+@message
+class WithdrawEntries(Command):
+    """Take the entries off the book that rest there: ``reason`` has closed entries."""
+
+    reason: str
 
 
 @message

@@ -44,10 +44,20 @@ class Cooldown(Value):
 
 
 @message
+class Limit(Value):
+    """An entry that rests: ``offset`` (a fraction) below the reference price for a buy, above it for a sell; off the
+    book once the bar is over that ends at ``until``."""
+
+    offset: Decimal
+    until: datetime
+
+
+@message
 class Proposal(Command):
     """A strategy wants to trade. ``proposal_id`` is a function of (strategy, bar, purpose, layer).
 
-    ``reference_price`` is the close that gave the signal. An exit has no sizing: it closes what is open.
+    ``reference_price`` is the close that gave the signal. An exit has no sizing: it closes what is open. Without a
+    ``limit`` it is for a market order.
     """
 
     proposal_id: str
@@ -62,6 +72,7 @@ class Proposal(Command):
     sizing: Sizing | None = None
     protection: Protection | None = None
     cooldown: Cooldown | None = None
+    limit: Limit | None = None
     reason: str = ""
 
 

@@ -17,7 +17,7 @@ from tbh.messages.account import Position
 from tbh.messages.base import message
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side
-from tbh.messages.strategy import Cooldown, Sizing
+from tbh.messages.strategy import Cooldown, Limit, Sizing
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -30,6 +30,7 @@ class Wish:
     ``side`` is the order's side: an EXIT of a long position sells. ``layer`` counts from 0 for the entry and is the
     number of layers already held for a PYRAMID. An EXIT has neither sizing nor protection: it closes what is open.
     ``cooldown`` is what an ENTRY has to wait for; whether it does, is judged by the account.
+    Without a ``limit`` what increases risk is for a market order, as every EXIT is.
     """
 
     side: Side
@@ -38,6 +39,7 @@ class Wish:
     sizing: Sizing | None = None
     protection: Protection | None = None
     cooldown: Cooldown | None = None
+    limit: Limit | None = None
     reason: str = ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tbh.strategies import shapes
+from tbh.strategies import shapes, trading
 from tbh.strategies.references import MAX_PROBLEMS, Problem, check_references, unknown
 from tbh.strategies.shapes import TIMEFRAMES, Definition, json_schema
 
@@ -32,10 +32,14 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "entry": shapes.Sides,
     "exit": shapes.Sides,
     "pyramid": shapes.Pyramid,
-    "stops": shapes.Stops,
-    "trailing": shapes.TrailingStop,
-    "cooldown": shapes.CooldownRule,
-    "sizing": shapes.SizingRule,
+    "stops": trading.Stops,
+    "trailing": trading.TrailingStop,
+    "cooldown": trading.CooldownRule,
+    "orders": trading.Orders,
+    "orders.exit": trading.ExitOrder,
+    "<market>": trading.MarketEntry,
+    "<limit>": trading.LimitEntry,
+    "sizing": trading.SizingRule,
     "<shifted>": shapes.Shifted,
     "<comparison>": shapes.Comparison,
     "<between>": shapes.Between,
@@ -44,7 +48,8 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "<any>": shapes.AnyOf,
     "<not>": shapes.Not,
 }
-"""Which model a pydantic error's location ends in, by the last name in it; the names in <> are its union tags."""
+"""Which model a pydantic error's location ends in, by the last name in it, or the last two; the names in <> are its
+union tags."""
 
 _MESSAGES = {
     "missing": "is required",
@@ -156,7 +161,7 @@ def _translate(error: Any) -> Problem:
     path = _path(location)
     if kind == "extra_forbidden":
         names = [part for part in location[:-1] if isinstance(part, str)]
-        model = _SHAPES[names[-1] if names else "$"]
+        model = _SHAPES.get(".".join(names[-2:])) or _SHAPES[names[-1] if names else "$"]
         known = [field.alias or name for name, field in model.model_fields.items()]
         return Problem(path, unknown("key", str(location[-1]), known))
     if kind == "literal_error":

@@ -26,7 +26,7 @@ from tbh.messages.account import Position
 from tbh.messages.base import replace
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
-from tbh.messages.strategy import Cooldown, CooldownAfter, Sizing, SizingKind
+from tbh.messages.strategy import Cooldown, CooldownAfter, Limit, Sizing, SizingKind
 from tbh.strategies.base import BoolArray, FloatArray, View, Wish
 from tbh.strategies.conditions import Rule, compile_rule
 from tbh.strategies.history import depends_on_start, history_needed
@@ -34,6 +34,7 @@ from tbh.strategies.indicators import SERIES, TIME
 from tbh.strategies.live import Live
 from tbh.strategies.series import Columns, Computation, computations
 from tbh.strategies.shapes import Definition
+from tbh.strategies.trading import LimitEntry
 
 _SIDES = {Side.BUY: "long", Side.SELL: "short"}
 
@@ -164,6 +165,7 @@ class DynamicStrategy:
             sizing=self._sizing,
             protection=protection_of(self.definition, view.candle.close),
             cooldown=self._cooldown(view.candle) if purpose is Purpose.ENTRY else None,
+            limit=self._limit(view.candle),
             reason=self._reason(purpose.value, side),
         )
 
@@ -174,6 +176,13 @@ class DynamicStrategy:
         # Whatever ended in one of the last ``bars`` bars, this one included: all but the first began since then.
         since = candle.open_time - timedelta(seconds=(rule.bars - 1) * self.timeframe_s)
         return Cooldown(after=CooldownAfter(rule.after), bars=rule.bars, since=since)
+
+    def _limit(self, candle: Candle) -> Limit | None:
+        order = self.definition.orders.entry
+        if not isinstance(order, LimitEntry):
+            return None
+        until = candle.open_time + timedelta(seconds=(order.expires_bars + 1) * self.timeframe_s)
+        return Limit(offset=order.offset, until=until)
 
     def _reason(self, purpose: str, side: Side) -> str:
         rule = self._rules[purpose, side]

@@ -17,9 +17,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
@@ -28,10 +26,11 @@ from pydantic import (
 )
 
 from tbh.strategies.indicators import NAMES
+from tbh.strategies.trading import BARS_MAX, CooldownRule, Model, Number, Orders, SizingRule, Stops, read_number
 
 MAX_INDICATORS = 64
 MAX_MEMBERS = 100
-MAX_SHIFT = 1_000
+MAX_SHIFT = BARS_MAX
 MAX_LAYERS = 15
 """A client order id keeps four bits for the layer."""
 
@@ -63,26 +62,8 @@ TIMEFRAMES: Mapping[str, int] = {
 """Seconds of each timeframe, under the exchanges' names."""
 
 
-def _number(value: object) -> object:
-    """Text and JSON numbers alike become Decimal from their text; anything else stays for pydantic to refuse."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return value
-    text = str(value)
-    if len(text) > 40:
-        raise ValueError("has more than 40 characters; write a shorter number")
-    try:
-        number = Decimal(text)
-    except ArithmeticError:
-        raise ValueError("must be a number, or text that holds one") from None
-    if not number.is_finite():
-        raise ValueError("must be a finite number")
-    if number and not -30 <= number.adjusted() <= 30:
-        raise ValueError("is too large or too small; a number lies between 1e-30 and 1e30")
-    return number
-
-
 def _parameter(value: object) -> object:
-    number = value if type(value) is int else _number(value)
+    number = value if type(value) is int else read_number(value)
     if isinstance(number, bool) or not isinstance(number, int | Decimal):
         raise ValueError("must be a number")
     return number
@@ -97,8 +78,6 @@ def _sources(value: object) -> object:
     return (value,) if isinstance(value, str) else _listed(value)
 
 
-Number = Annotated[Decimal, BeforeValidator(_number)]
-Fraction = Annotated[Number, Field(gt=0, lt=1)]
 ParameterValue = Annotated[
     int | Decimal, PlainValidator(_parameter), WithJsonSchema({"type": ["integer", "number", "string"]})
 ]
@@ -110,11 +89,7 @@ Sources = Annotated[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class IndicatorUse(_Model):
+class IndicatorUse(Model):
     """An indicator of the catalogue with its parameters. ``source`` None is close, or what it always reads.
 
     ``timeframe`` is a multiple of the definition's own, whose bars are then made of the definition's; None is that.
@@ -122,12 +97,12 @@ class IndicatorUse(_Model):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z](_?[A-Za-z0-9])*$", max_length=40)]
     name: str
-    params: Annotated[dict[str, ParameterValue], Field(max_length=16)] = {}
+    params: dict[str, ParameterValue] = Field(default={}, max_length=16)
     source: Sources | None = None
     timeframe: Annotated[str, WithJsonSchema({"type": "string", "enum": list(TIMEFRAMES)})] | None = None
 
 
-class Shifted(_Model):
+class Shifted(Model):
     """A column as it stood ``shift`` bars ago."""
 
     column: str
@@ -146,7 +121,7 @@ Operand = Annotated[
 ]
 
 
-class Comparison(_Model):
+class Comparison(Model):
     """``crosses_above``: the bar before was at or below, this one is above; ``crosses_below`` mirrors it."""
 
     left: Operand
@@ -154,7 +129,7 @@ class Comparison(_Model):
     right: Operand
 
 
-class Between(_Model):
+class Between(Model):
     """``left`` lies within the two bounds of ``right``, bounds included."""
 
     left: Operand
@@ -162,7 +137,7 @@ class Between(_Model):
     right: Annotated[tuple[Operand, Operand], BeforeValidator(_listed)]
 
 
-class Trend(_Model):
+class Trend(Model):
     """``left`` rose (fell) strictly on each of the last ``n`` bars."""
 
     left: Operand
@@ -170,15 +145,15 @@ class Trend(_Model):
     n: Annotated[int, Field(ge=1, le=MAX_SHIFT)] = 1
 
 
-class AllOf(_Model):
+class AllOf(Model):
     members: Members = Field(alias="all")
 
 
-class AnyOf(_Model):
+class AnyOf(Model):
     members: Members = Field(alias="any")
 
 
-class Not(_Model):
+class Not(Model):
     member: Node = Field(alias="not")
 
 
@@ -216,7 +191,7 @@ Node = Annotated[
 Members = Annotated[tuple[Node, ...], BeforeValidator(_listed), Field(max_length=MAX_MEMBERS)]
 
 
-class Sides(_Model):
+class Sides(Model):
     """A rule for long and one for short positions; None is never true."""
 
     long: Node | None = None
@@ -229,38 +204,7 @@ class Pyramid(Sides):
     max_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
 
 
-class TrailingStop(_Model):
-    """Follows the best price at ``distance``, from a gain of ``activate_at`` on (fractions)."""
-
-    distance: Fraction
-    activate_at: Annotated[Number, Field(ge=0, le=100)] = Decimal(0)
-
-
-class Stops(_Model):
-    """Fractions of the fill price (``entry``) or of the close that gave the signal (``signal_close``)."""
-
-    basis: Literal["entry", "signal_close"] = "entry"
-    stop_loss: Fraction | None = None
-    take_profit: Annotated[Number, Field(gt=0, le=100)] | None = None
-    trailing: TrailingStop | None = None
-
-
-class CooldownRule(_Model):
-    """No entry until ``bars`` bars have closed after the one in which a position ended: any, one that lost after fees,
-    or one that a stop closed."""
-
-    bars: Annotated[int, Field(ge=1, le=MAX_SHIFT)]
-    after: Literal["any", "loss", "stop"] = "any"
-
-
-class SizingRule(_Model):
-    """Base units, quote units, or a fraction (at most 1) of equity; ``risk_fraction`` is what the stop may lose."""
-
-    kind: Literal["fixed_quantity", "fixed_notional", "equity_fraction", "risk_fraction"]
-    value: Annotated[Number, Field(gt=0)]
-
-
-class Definition(_Model):
+class Definition(Model):
     """A whole strategy."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$", max_length=64)]
@@ -271,6 +215,7 @@ class Definition(_Model):
     pyramid: Pyramid = Pyramid()
     stops: Stops = Stops()
     cooldown: CooldownRule | None = None
+    orders: Orders = Orders()
     sizing: SizingRule
 
     @property
@@ -284,6 +229,8 @@ class Definition(_Model):
         strategy.
         """
         shape = self.model_dump(by_alias=True, exclude_none=True)
+        if self.orders == Orders():  # as it was written before there were others
+            del shape["orders"]
         for use in shape["indicators"]:
             entry = NAMES[use["name"]]
             use["name"] = entry.name

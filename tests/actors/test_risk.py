@@ -42,8 +42,18 @@ from tbh.messages.orders import (
     Protection,
     Purpose,
     Side,
+    WithdrawEntries,
 )
-from tbh.messages.strategy import Cooldown, CooldownAfter, Proposal, Refused, Sizing, SizingKind, StrategyProtectOnly
+from tbh.messages.strategy import (
+    Cooldown,
+    CooldownAfter,
+    Limit,
+    Proposal,
+    Refused,
+    Sizing,
+    SizingKind,
+    StrategyProtectOnly,
+)
 from tbh.messages.system import DeadLettered, Restarted
 from tbh.ports import Batch
 from tbh.runtime.probe import EPOCH, Probe
@@ -326,6 +336,64 @@ def test_a_cool_down_counts_from_the_fill_that_ended_the_position_before_a_resta
     cases = [(Case(store=store) if restarted else Case(*fills), at) for at in (5, 7, 8)]
     answers = [word for case, at in cases for word in case.ask(cooled(at, after))]
     assert answers == ["cooldown" if held_back else "approved 1"] * 2 + ["approved 1"]
+
+
+RESTING = replace(ENTRY, limit=Limit(offset=D("0.01"), until=EPOCH + 3 * MINUTE))
+
+
+def rests(wish: Proposal, status: OrderStatus, *, version: int = 1) -> OrderChanged:
+    state = order_of(wish, status, version=version)
+    order = replace(state.order, type=OrderType.LIMIT, price=D(99), good_until=EPOCH + 3 * MINUTE)
+    return OrderChanged(state=replace(state, order=order), event="x")
+
+
+def test_an_entry_that_rests_is_approved_with_its_price_and_its_end() -> None:
+    case = Case()
+    case.probe.tell(RESTING)
+    (approved,) = case.probe.take(Approved)
+    assert (approved.qty, approved.price, approved.good_until) == (D(1), D(99), EPOCH + 3 * MINUTE)
+
+
+def test_a_repeat_of_one_that_rests_is_approved_at_the_price_of_its_order() -> None:
+    case = Case(rests(RESTING, OrderStatus.ACCEPTED))
+    case.probe.tell(RESTING)
+    (approved,) = case.probe.take(Approved)
+    assert approved.price == D(99)
+
+
+def test_while_an_entry_rests_another_is_refused() -> None:
+    assert Case(rests(RESTING, OrderStatus.ACCEPTED)).ask(proposal(at=1)) == ["entry_open"]
+
+
+def test_an_entry_waits_for_the_end_of_the_one_whose_bars_are_over() -> None:
+    case = Case(rests(RESTING, OrderStatus.ACCEPTED))
+    assert case.ask(proposal(at=2)) == []
+    case.probe.tell(rests(RESTING, OrderStatus.CANCELED, version=2))
+    assert case.answers() == ["approved 1"]
+
+
+def test_the_end_of_an_entry_is_not_waited_for_longer_than_anything_else() -> None:
+    case = Case(rests(RESTING, OrderStatus.ACCEPTED))
+    assert case.ask(proposal(at=2)) == []
+    case.probe.advance(WAIT_MAX_S + 1, market=False)
+    assert case.answers() == ["entry_open"]
+
+
+def test_entries_that_rest_are_withdrawn_while_the_gate_is_closed_for_good() -> None:
+    case = Case(rests(RESTING, OrderStatus.ACCEPTED))
+    case.probe.tell(replace(CONTROLS, paused=True))
+    assert case.probe.take(WithdrawEntries) == [WithdrawEntries(reason="paused")]
+    case.probe.advance(2.5, market=False)
+    assert len(case.probe.take(WithdrawEntries)) == 2
+    case.probe.tell(rests(RESTING, OrderStatus.CANCELED, version=2))
+    case.probe.advance(2.5, market=False)
+    assert case.probe.take(WithdrawEntries) == []
+
+
+def test_what_passes_withdraws_nothing() -> None:
+    case = Case(rests(RESTING, OrderStatus.ACCEPTED))
+    case.probe.tell(changed(proposal(at=1), OrderStatus.UNKNOWN))
+    assert case.probe.take(WithdrawEntries) == []
 
 
 def test_so_many_verdicts_are_remembered_and_no_more() -> None:

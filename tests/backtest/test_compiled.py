@@ -43,6 +43,13 @@ def test_a_reference_run_gives_the_same_arrays(
     assert fast.refused == plain.refused
 
 
+RESTING = {
+    "orders": {"entry": {"kind": "limit", "offset": "0.0004", "expires_bars": 3}},
+    "cooldown": {"bars": 2, "after": "loss"},
+}
+
+
+@pytest.mark.parametrize("parts", [{}, RESTING], ids=["at market", "resting"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -53,9 +60,11 @@ def test_a_reference_run_gives_the_same_arrays(
     ],
     ids=["random", "volume", "share", "fixed"],
 )
-def test_every_assumption_gives_the_same_arrays(compiled: Runner, settings: dict[str, Any]) -> None:
+def test_every_assumption_gives_the_same_arrays(
+    compiled: Runner, settings: dict[str, Any], parts: dict[str, Any]
+) -> None:
     markets = [columns_of("m", 60, *_market.bars_of(seed, 2_000)) for seed in (1, 2)]
-    strategy = DynamicStrategy(parse_definition(_market.definition(stops=True)))
+    strategy = DynamicStrategy(parse_definition(_market.definition(stops=True) | parts))
     options = Options(cash=Decimal(1_000), **settings)
     plain, fast = (backtest(strategy, markets, options, run_bars) for run_bars in (plain_runner(), compiled))
     assert len(fast.trades) > 20

@@ -54,7 +54,9 @@ def test_a_drawn_definition_trades_alike(shared_data: Path, by_volume: bool) -> 
 def compared() -> Callable[..., tuple[list[str], int]]:
     """Plays bars of one minute to both engines: differences, and how many trades there were."""
 
-    def play(bars: list[Bar], *, volume_share: str | None = None, **parts: Any) -> tuple[list[str], int]:
+    def play(
+        bars: list[Bar], *, volume_share: str | None = None, missing: int | None = None, **parts: Any
+    ) -> tuple[list[str], int]:
         definition = {
             "name": "s",
             "timeframe": "1m",
@@ -65,6 +67,8 @@ def compared() -> Callable[..., tuple[list[str], int]]:
         }
         rows = np.array([(*bar, 1.0)[:5] for bar in bars]).T
         stamps = START_MS + 60_000 * np.arange(rows.shape[1], dtype=np.int64)
+        if missing is not None:
+            stamps[missing:] += 3 * 60_000
         names = ("open", "high", "low", "close", "volume")
         candles = CandleFile(name="m", timeframe_s=60, timestamps=stamps, arrays=dict(zip(names, rows, strict=True)))
         case = _drawn.Case(
@@ -227,6 +231,180 @@ def test_bars_of_a_higher_timeframe_trade_alike(compared: Callable[..., tuple[li
     )
     assert lines == []
     assert count >= 5
+
+
+def resting(bars: int, offset: str = "0.01") -> dict[str, Any]:
+    return {"entry": {"kind": "limit", "offset": offset, "expires_bars": bars}}
+
+
+ALWAYS = {"long": {"left": "close", "op": ">", "right": 0}}
+ADDING = {"long": {"left": "volume", "op": "==", "right": 5}, "max_layers": 2}
+OUT = (100.0, 100.0, 100.0, 100.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("bars", "parts", "count"),
+    [
+        pytest.param(
+            [SIGNAL, (100, 101, 98.5, 100), OUT, QUIET], {"orders": resting(1)}, 1, id="an entry met within its bar"
+        ),
+        pytest.param(
+            [SIGNAL, (98.7, 99.5, 98.5, 99.2), OUT, QUIET], {"orders": resting(1)}, 1, id="an open that is better"
+        ),
+        pytest.param(
+            [SIGNAL, (99.9, 101, 99, 100.5), OUT, QUIET], {"orders": resting(1, "0")}, 1, id="no offset, a lower open"
+        ),
+        pytest.param(
+            [SIGNAL, (100.5, 101, 99, 100.5), OUT, QUIET], {"orders": resting(1, "0")}, 1, id="no offset, a higher open"
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 100.5, 101), (101, 101, 98.5, 100.5), OUT, QUIET],
+            {"orders": resting(1)},
+            0,
+            id="an entry whose bar was over",
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 100.5, 101), (101, 101, 98.5, 100.5), OUT, QUIET],
+            {"orders": resting(2)},
+            1,
+            id="an entry met in its last bar",
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 100.5, 101), (101, 103, 100.5, 102), (102, 102, 100.9, 101, 7), OUT, QUIET],
+            {"orders": resting(1), "entry": ALWAYS},
+            1,
+            id="an entry on the very close that ends the last one",
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 100.5, 101), (101, 103, 98.5, 102), OUT, QUIET],
+            {"orders": resting(3), "entry": ALWAYS},
+            1,
+            id="an entry while another rests",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 101, 96, 97), QUIET, QUIET],
+            {"orders": resting(1), "stops": {"stop_loss": "0.005", "take_profit": "0.005"}},
+            1,
+            id="an entry met within a bar whose close is beyond its stop",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 101, 98.9, 100.9), (101, 101, 99, 100), QUIET],
+            {"orders": resting(1), "stops": {"take_profit": "0.01"}},
+            1,
+            id="an entry met within a bar whose close is beyond its target",
+        ),
+        pytest.param(
+            [SIGNAL, (99, 100, 98.9, 100, 5), (100, 100, 96, 97), (97, 98, 96, 98), QUIET],
+            {"orders": resting(3), "pyramid": ADDING, "stops": {"stop_loss": "0.02"}},
+            2,
+            id="a stop and a resting pyramid in one bar",
+        ),
+        pytest.param(
+            [SIGNAL, (99, 100, 98.9, 100, 5), (100, 102, 98, 99), (99, 100, 96, 98), QUIET],
+            {"orders": resting(3), "pyramid": ADDING, "stops": {"take_profit": "0.02", "stop_loss": "0.03"}},
+            2,
+            id="a target and a resting pyramid in one bar",
+        ),
+        pytest.param(
+            [SIGNAL, (99, 100, 98.9, 100, 5), (100, 102, 99.5, 101), (99, 99, 98, 98), QUIET],
+            {"orders": resting(3), "pyramid": ADDING, "stops": {"take_profit": "0.02", "stop_loss": "0.03"}},
+            1,
+            id="a pyramid that rests when the target closes its position",
+        ),
+        pytest.param(
+            [SIGNAL, (99, 100, 98.9, 100, 5), (100, 100, 99.5, 100, 7), (100, 100, 98, 98), QUIET],
+            {"orders": resting(3), "pyramid": ADDING},
+            1,
+            id="a pyramid that rests when an exit is decided",
+        ),
+        pytest.param(
+            [SIGNAL, (99, 100, 98.9, 100, 7), (100, 102, 99.5, 101), (101, 101, 99, 100), QUIET],
+            {
+                "orders": resting(2),
+                "entry": {
+                    "long": {"left": "close", "op": "==", "right": 100},
+                    "short": {"left": "volume", "op": "==", "right": 7},
+                },
+                "exit": {"long": {"left": "volume", "op": "==", "right": 7}},
+                "stops": {"stop_loss": "0.03"},
+            },
+            1,
+            id="a reversal that its own side forbids",
+        ),
+        pytest.param(
+            [SIGNAL, (99, 100, 98.9, 99.5, 7), (100, 102, 99.5, 101), (101, 101, 96, 97), QUIET],
+            {
+                "orders": resting(2),
+                "entry": {
+                    "long": {"left": "close", "op": "==", "right": 100},
+                    "short": {"left": "volume", "op": "==", "right": 7},
+                },
+                "exit": {"long": {"left": "volume", "op": "==", "right": 7}},
+                "stops": {"stop_loss": "0.03", "take_profit": "0.02"},
+            },
+            2,
+            id="a reversal by a resting entry",
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 98.5, 101), OUT, QUIET],
+            {"orders": resting(2), "missing": 1},
+            1,
+            id="an entry whose end missing bars hide, met in the first bar after them",
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 100.5, 101), (101, 101, 98.5, 99.5), OUT, QUIET],
+            {"orders": resting(2), "missing": 1},
+            0,
+            id="an entry whose end missing bars hide, gone after the first bar after them",
+        ),
+        pytest.param(
+            [SIGNAL, (101, 102, 100.5, 101), (101, 101, 98.5, 99.5), OUT, QUIET],
+            {"orders": resting(2), "missing": 2},
+            1,
+            id="an entry with missing bars behind the first",
+        ),
+        pytest.param(
+            [(*SIGNAL, 10), (99, 100, 98, 99.5, 10), (99, 100, 98, 99, 10), (98, 99, 94, 95, 10)] + [(*QUIET, 10)] * 4,
+            {"orders": resting(2), "stops": {"stop_loss": "0.02"}, "volume_share": "0.05"},
+            1,
+            id="an entry filled in part when its bars are over",
+        ),
+        pytest.param(
+            [(*SIGNAL, 10), (99, 100, 98, 99.5, 10), (99, 100, 96, 97, 90), (98, 99, 94, 95, 10)] + [(*QUIET, 10)] * 4,
+            {"orders": resting(4), "stops": {"stop_loss": "0.02"}, "volume_share": "0.05"},
+            1,
+            id="an entry filled in part when its stop closes the position",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 101, 98.5, 100), (100, 110, 100, 108), (108, 108, 104, 105), QUIET],
+            {"orders": resting(1), "stops": TRAILING | {"basis": "signal_close", "stop_loss": "0.05"}},
+            1,
+            id="a trailing stop behind an entry met within its bar",
+        ),
+        pytest.param(
+            [SIGNAL, (100, 101, 98.5, 100), OUT, QUIET],
+            {"orders": resting(1, "0.0123456789"), "sizing": {"kind": "equity_fraction", "value": "1"}},
+            1,
+            id="all of the equity between two price steps",
+        ),
+    ],
+)
+def test_entries_that_rest_meet_prices_alike(
+    compared: Callable[..., tuple[list[str], int]], bars: list[Bar], parts: dict[str, Any], count: int
+) -> None:
+    assert compared(bars, **parts) == ([], count)
+
+
+def test_a_short_that_rests_and_takes_all_of_the_equity_can_be_paid(
+    compared: Callable[..., tuple[list[str], int]],
+) -> None:
+    short = {
+        "entry": {"short": {"left": "close", "op": "==", "right": 100}},
+        "exit": {"short": {"left": "volume", "op": "==", "right": 7}},
+        "sizing": {"kind": "equity_fraction", "value": "1"},
+        "orders": resting(1, "0.02"),
+    }
+    assert compared([SIGNAL, (101, 103, 100, 101), OUT, QUIET], **short) == ([], 1)
 
 
 @pytest.mark.parametrize(

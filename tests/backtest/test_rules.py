@@ -10,6 +10,7 @@ import pytest
 
 from tbh.backtest.columns import columns_of
 from tbh.backtest.engine import Run
+from tbh.backtest.options import Slippage, SlippageKind
 
 STOPS = {"stop_loss": "0.02", "take_profit": "0.05"}
 SHORT = {
@@ -160,6 +161,89 @@ def test_a_cool_down_is_counted_in_time_where_bars_are_missing(run, market) -> N
     bars = columns_of("market", 60, stamps, np.concatenate((one.values, later), axis=1))
     made = run([bars], entry=ALWAYS, exit=LEFT, stops={"stop_loss": "0.02"}, cooldown={"bars": 4})
     assert list(made.trades.entry_row) == [1, 3]
+
+
+def resting(bars: int, offset: str = "0.01") -> dict[str, Any]:
+    return {"entry": {"kind": "limit", "offset": offset, "expires_bars": bars}}
+
+
+def entries(made: Run) -> list[tuple[int, str]]:
+    return [
+        (int(row), trade["entry_price"]) for row, trade in zip(made.trades.entry_row, made.trades.rows(), strict=True)
+    ]
+
+
+OUT = (102.0, 110.0, 102.0, 110.0)
+AWAY = (101.0, 102.0, 100.0, 101.0)
+
+
+@pytest.mark.parametrize(
+    ("bars", "rests", "entered"),
+    [
+        ([(100, 101, 98, 100)], 1, [(1, "99")]),
+        ([(98, 101, 97, 100)], 1, [(1, "98")]),
+        ([AWAY, (100, 101, 98, 101)], 1, []),
+        ([AWAY, (100, 101, 98, 101)], 2, [(2, "99")]),
+        ([AWAY, (98, 101, 97, 101)], 2, [(2, "98")]),
+    ],
+    ids=["its price", "a better open", "its bar is over", "its last bar", "a better open of its last bar"],
+)
+def test_an_entry_that_rests_fills_at_its_price_or_a_better_open_while_its_bars_last(
+    run, bars: list[Any], rests: int, entered: list[tuple[int, str]]
+) -> None:
+    made = run([SIGNAL, *bars, OUT, (110, 110, 110, 110)], orders=resting(rests), entry=ONCE)
+    assert entries(made) == entered
+
+
+ONCE = {"long": {"all": [{"left": "close", "op": "==", "right": 100}, {"left": "high", "op": "==", "right": 100}]}}
+
+
+def test_the_stop_of_an_entry_met_within_a_bar_begins_at_that_bars_close(run) -> None:
+    stops = {"stop_loss": "0.02"}
+    dipped = run([SIGNAL, (100, 101, 96, 99), (99, 110, 99, 110), SIGNAL], orders=resting(1), stops=stops, entry=ONCE)
+    assert only(dipped)["exit_reason"] == "exit", "nobody knows whether 96 came before 99 or after"
+    sunk = run([SIGNAL, (100, 101, 96, 97), (97, 110, 97, 110), SIGNAL], orders=resting(1), stops=stops, entry=ONCE)
+    assert (only(sunk)["exit_reason"], only(sunk)["exit_price"], list(sunk.trades.exit_row)) == ("stop", "97", [1])
+
+
+def test_an_entry_that_rests_never_slips_and_its_exit_does(run) -> None:
+    slippage = Slippage(kind=SlippageKind.FIXED, rate=Decimal("0.5"))
+    for first in ((100, 101, 98, 101), (98.5, 101, 98, 101)):
+        made = run([SIGNAL, first, OUT, (110, 110, 110, 110)], orders=resting(1), options={"slippage": slippage})
+        assert (entries(made)[0][1], only(made)["exit_price"]) == (str(min(first[0], 99)), "109.5")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "entered"),
+    [
+        ((100, 101, 98, 100), AWAY, []),
+        ((100, 101, 97, 98), AWAY, [(1, "99")]),
+        ((97, 101, 97, 99), AWAY, [(1, "98")]),
+        (AWAY, (100, 101, 98, 101), [(2, "99")]),
+    ],
+    ids=["a low before or after it came", "between its coming and the close", "a better price as it came", "next bar"],
+)
+def test_an_entry_that_comes_within_a_bar_meets_the_line_to_its_close(run, first, second, entered) -> None:
+    bars = [SIGNAL, first, second, OUT, (110, 110, 110, 110)]
+    made = run(bars, orders=resting(2), entry=ONCE, options={"latency_ms": 30_000})
+    assert entries(made) == entered
+
+
+def test_an_entry_that_comes_when_its_bars_are_over_is_none(run) -> None:
+    bars = [SIGNAL, AWAY, (100, 101, 98, 101), OUT, *[(110, 110, 110, 110)] * 2]
+    assert entries(run(bars, orders=resting(1), entry=ONCE, options={"latency_bars": 1})) == []
+    assert entries(run(bars, orders=resting(2), entry=ONCE, options={"latency_bars": 1})) == [(2, "99")]
+
+
+def test_while_an_entry_rests_another_is_refused_and_counted(run) -> None:
+    made = run([SIGNAL, AWAY, AWAY, AWAY], orders=resting(3), entry=ALWAYS)
+    assert (made.fills, made.refused["entry_open"]) == (0, 2)
+
+
+def test_an_entry_that_rests_is_sized_by_its_own_price(run) -> None:
+    sizing = {"kind": "fixed_notional", "value": "990"}
+    made = run([SIGNAL, (100, 101, 98, 101), OUT, OUT], orders=resting(1), sizing=sizing)
+    assert only(made)["qty"] == "10"
 
 
 def test_a_short_mirrors_a_long(run) -> None:

@@ -10,18 +10,22 @@ import pytest
 
 from tbh.backtest.stats import BLOCK, drawdowns, statistics
 from tbh.backtest.terms import pair
-from tbh.strategies import shapes
+from tbh.strategies import shapes, trading
 
 KNOWN = {
     shapes.Definition: {
-        *("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "sizing")
+        *("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "orders", "sizing")
     },
     shapes.Sides: {"long", "short"},
     shapes.Pyramid: {"long", "short", "max_layers"},
-    shapes.Stops: {"basis", "stop_loss", "take_profit", "trailing"},
-    shapes.TrailingStop: {"distance", "activate_at"},
-    shapes.CooldownRule: {"bars", "after"},
-    shapes.SizingRule: {"kind", "value"},
+    trading.Stops: {"basis", "stop_loss", "take_profit", "trailing"},
+    trading.TrailingStop: {"distance", "activate_at"},
+    trading.CooldownRule: {"bars", "after"},
+    trading.Orders: {"entry", "exit"},
+    trading.MarketEntry: {"kind"},
+    trading.LimitEntry: {"kind", "offset", "expires_bars"},
+    trading.ExitOrder: {"kind"},
+    trading.SizingRule: {"kind", "value"},
 }
 
 

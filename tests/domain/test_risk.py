@@ -24,7 +24,7 @@ from tbh.domain.risk import (
 from tbh.messages.account import Position
 from tbh.messages.market import Market
 from tbh.messages.orders import Order, OrderState, OrderStatus, OrderType, Protection, Purpose, Side
-from tbh.messages.strategy import Proposal, Sizing, SizingKind
+from tbh.messages.strategy import Limit, Proposal, Sizing, SizingKind
 
 NOW = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 MARKET = Market(
@@ -101,6 +101,47 @@ LONG = replace(FREE, position=position("1"))
 
 def test_an_entry_with_nothing_against_it_is_approved() -> None:
     assert qty(verdict(ENTRY)) == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "offset", "price"),
+    [
+        (Side.BUY, "0.01", "99"),
+        (Side.SELL, "0.01", "101"),
+        (Side.BUY, "0", "100"),
+        (Side.BUY, "0.00004", "100"),
+        (Side.SELL, "0.00006", "100.01"),
+    ],
+)
+def test_an_entry_that_rests_lies_so_far_from_the_close_on_the_price_step(side: Side, offset: str, price: str) -> None:
+    verdict_ = verdict(replace(proposal(side=side), limit=Limit(offset=Decimal(offset), until=NOW)))
+    assert isinstance(verdict_, Approval)
+    assert verdict_.price == Decimal(price)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "size"),
+    [
+        (SizingKind.FIXED_QUANTITY, "1", "1"),
+        (SizingKind.FIXED_NOTIONAL, "900", "10"),
+        (SizingKind.EQUITY_FRACTION, "0.9", "10"),
+        (SizingKind.EQUITY_FRACTION, "1", "11.1"),
+        (SizingKind.RISK_FRACTION, "0.009", "1"),
+    ],
+)
+def test_an_entry_that_rests_is_sized_by_the_price_at_which_it_rests(kind: SizingKind, value: str, size: str) -> None:
+    wish = replace(proposal(kind=kind, value=value, stop="0.1"), limit=Limit(offset=Decimal("0.1"), until=NOW))
+    assert qty(verdict(wish)) == Decimal(size)
+
+
+def test_a_short_that_rests_above_the_close_takes_no_more_than_can_be_paid_there() -> None:
+    wish = proposal(side=Side.SELL, kind=SizingKind.EQUITY_FRACTION, value="1")
+    assert qty(verdict(replace(wish, limit=Limit(offset=Decimal("0.25"), until=NOW)))) == Decimal("7.992")
+
+
+def test_an_entry_that_would_rest_at_no_price_is_refused() -> None:
+    wish = replace(ENTRY, limit=Limit(offset=Decimal("0.99999"), until=NOW))
+    assert rule(verdict(wish)) == "price_step"
 
 
 @pytest.mark.parametrize("reason", GATE_REASONS)

@@ -141,6 +141,16 @@ def test_missing_parts_are_named() -> None:
         ({"stops": {"stop_loss": float("nan")}}, "$.stops.stop_loss"),
         ({"stops": {"basis": "fill"}}, "$.stops.basis"),
         ({"stops": {"trailing": {}}}, "$.stops.trailing.distance"),
+        ({"orders": {"entry": {"kind": "stop"}}}, "$.orders.entry.kind"),
+        ({"orders": {"entry": {"kind": "limit"}}}, "$.orders.entry.offset"),
+        ({"orders": {"entry": {"kind": "limit", "offset": "1"}}}, "$.orders.entry.offset"),
+        ({"orders": {"entry": {"kind": "limit", "offset": "-0.1"}}}, "$.orders.entry.offset"),
+        ({"orders": {"entry": {"kind": "limit", "offset": 0, "expires_bars": 0}}}, "$.orders.entry.expires_bars"),
+        ({"orders": {"entry": {"kind": "limit", "offset": 0, "bars": 2}}}, "$.orders.entry.bars"),
+        ({"orders": {"entry": {"kind": "market", "offset": "0.1"}}}, "$.orders.entry.offset"),
+        ({"orders": {"exit": {"kind": "limit"}}}, "$.orders.exit.kind"),
+        ({"orders": {"exit": {"kind": "market", "offset": 0}}}, "$.orders.exit.offset"),
+        ({"orders": {"entries": {"kind": "market"}}}, "$.orders.entries"),
         ({"cooldown": {}}, "$.cooldown.bars"),
         ({"cooldown": {"bars": 0}}, "$.cooldown.bars"),
         ({"cooldown": {"bars": 1001}}, "$.cooldown.bars"),
@@ -222,6 +232,26 @@ def test_fingerprint_is_the_same_for_all_ways_of_writing_the_same(described: Des
     assert parse_definition(one).fingerprint() == parse_definition(other).fingerprint()
 
 
+def test_what_an_exit_by_limit_is_told_says_what_to_do(described: Described) -> None:
+    (problem,) = problems(described(orders={"exit": {"kind": "limit"}})).values()
+    assert "stops.take_profit rests" in str(problem)
+
+
+def test_orders_at_market_are_what_a_definition_without_orders_means(described: Described) -> None:
+    spelled = {"entry": {"kind": "market"}, "exit": {"kind": "market"}}
+    plain, told = parse_definition(described()), parse_definition(described(orders=spelled))
+    assert told.fingerprint() == plain.fingerprint()
+    assert "orders" not in json.loads(plain.canonical_json())
+
+
+def test_one_way_to_write_a_resting_entry_is_as_good_as_another(described: Described) -> None:
+    one = {"entry": {"kind": "limit", "offset": "1e-3"}}
+    other = {"exit": {"kind": "market"}, "entry": {"expires_bars": 1, "offset": "0.0010", "kind": "limit"}}
+    made, same = (parse_definition(described(orders=orders)) for orders in (one, other))
+    assert made.fingerprint() == same.fingerprint()
+    assert parse_definition(made.canonical_json()) == made
+
+
 def test_fingerprint_changes_with_the_meaning(described: Described) -> None:
     base = parse_definition(described()).fingerprint()
     assert parse_definition(described(timeframe="5m")).fingerprint() != base
@@ -250,7 +280,7 @@ json_values = st.recursive(
 
 @given(
     part=st.sampled_from(
-        ["name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "sizing"]
+        ["name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "orders", "sizing"]
     ),
     inner=st.sampled_from(
         [None, "long", "short", "all", "id", "name", "params", "source", "stop_loss", "trailing", "kind", "value"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tbh.messages.account import Position
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
-from tbh.messages.strategy import Cooldown, CooldownAfter, Sizing, SizingKind
+from tbh.messages.strategy import Cooldown, CooldownAfter, Limit, Sizing, SizingKind
 from tbh.strategies import bars as held_bars
 from tbh.strategies import series
 from tbh.strategies.bars import held_of
@@ -116,6 +117,22 @@ def test_an_entry_carries_the_time_since_when_an_end_holds_it_back(strategy: Mak
     bars = candles([80, 100, 111])
     (wish,) = decided(strategy(cooldown={"bars": 2, "after": "loss"}), bars)
     assert wish.cooldown == Cooldown(after=CooldownAfter.LOSS, bars=2, since=bars[1].open_time)
+
+
+@pytest.mark.parametrize("pyramid", [False, True])
+def test_an_entry_and_a_pyramid_rest_until_so_many_bars_have_followed(
+    strategy: Make, candles: Bars, position: MakePosition, pyramid: bool
+) -> None:
+    orders = {"entry": {"kind": "limit", "offset": "0.001", "expires_bars": 3}}
+    made = strategy(orders=orders, pyramid={"long": UP, "max_layers": 1})
+    bars = candles([111])
+    (wish,) = decided(made, bars, position(1) if pyramid else None)
+    assert wish.limit == Limit(offset=Decimal("0.001"), until=bars[0].open_time + timedelta(minutes=4))
+
+
+def test_an_exit_never_rests(strategy: Make, candles: Bars, position: MakePosition) -> None:
+    made = strategy(orders={"entry": {"kind": "limit", "offset": "0.001"}}, exit={"long": DOWN})
+    assert [wish.limit for wish in decided(made, candles([80]), position(1))] == [None]
 
 
 def test_a_pyramid_is_not_held_back_by_a_cool_down(strategy: Make, candles: Bars, position: MakePosition) -> None:

@@ -1,0 +1,161 @@
+"""Entries that rest at a price: sent like any order, off the book when their time is over, kept where they filled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tbh.actors.order_manager import BAR_LATE_S
+from tbh.messages.orders import (
+    CancelOrder,
+    Order,
+    OrderDrafted,
+    OrderStatus,
+    OrderType,
+    PlaceOrder,
+    Purpose,
+    Side,
+    WithdrawEntries,
+)
+from tbh.runtime.probe import EPOCH
+
+Desk = Any  # of this folder's conftest
+MINUTE = timedelta(minutes=1)
+HALF = Decimal("0.5")
+PRICE = Decimal("99.5")
+
+
+def rest(desk: Desk, *, bars: int = 2, purpose: Purpose = Purpose.ENTRY, bar: int = 0, side: Side = Side.BUY) -> Order:
+    """An entry decided on bar ``bar`` that the exchange has on its book."""
+    desk.approve(purpose, side, bar=bar, price=PRICE, good_until=EPOCH + (bar + 1 + bars) * MINUTE)
+    order: Order = desk.order(purpose)
+    desk.accept(order)
+    desk.probe.take()
+    return order
+
+
+def canceled(desk: Desk) -> list[str]:
+    return [command.client_order_id for command in desk.take(CancelOrder)]
+
+
+def test_it_is_drafted_recorded_and_sent_as_a_limit_order_that_may_be_late_by_one_bar_at_most(desk: Desk) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY, price=PRICE, good_until=EPOCH + 5 * MINUTE)
+    (drafted,) = desk.take(OrderDrafted)
+    assert desk.take(PlaceOrder) == []
+    desk.record(drafted.order)
+    (placed,) = desk.take(PlaceOrder)
+    assert (placed.order.type, placed.order.price, placed.order.reduce_only) == (OrderType.LIMIT, PRICE, False)
+    assert (placed.order.expires_at, placed.order.good_until) == (EPOCH + 2 * MINUTE, EPOCH + 5 * MINUTE)
+
+
+def test_it_goes_at_the_close_of_its_last_bar_and_not_before(desk: Desk) -> None:
+    order = rest(desk)
+    desk.bar(101, 100, index=1)
+    assert canceled(desk) == []
+    desk.bar(101, 100, index=2)
+    assert canceled(desk) == [order.client_order_id]
+
+
+def test_it_goes_when_no_bar_comes(desk: Desk) -> None:
+    order = rest(desk)
+    desk.probe.advance(120 + BAR_LATE_S + 1)
+    assert canceled(desk)[0] == order.client_order_id
+
+
+def test_what_filled_of_it_is_kept_and_guarded(desk: Desk) -> None:
+    order = rest(desk)
+    desk.fill(order, HALF)
+    assert desk.order(Purpose.STOP).qty == HALF
+    desk.bar(101, 100)
+    desk.cancel(order, HALF)
+    assert desk.state(order.client_order_id).status is OrderStatus.CANCELED
+    assert desk.probe.actor._book.qty == HALF
+    assert desk.order(Purpose.STOP).qty == HALF
+
+
+def test_a_restart_does_not_forget_its_end(desk: Desk) -> None:
+    order = rest(desk)
+    desk.keep(desk.open())
+    desk.restart()
+    desk.resynced()
+    desk.found(order, OrderStatus.ACCEPTED)
+    desk.probe.take()
+    desk.bar(101, 100)
+    assert canceled(desk) == [order.client_order_id]
+
+
+def test_one_that_the_database_gave_back_without_its_end_goes_with_the_next_bar(new_desk: Any, desk: Desk) -> None:
+    order = rest(desk, bars=9)
+    other = new_desk(ready=False)
+    (state,) = desk.open()
+    other.keep([replace(state, order=replace(order, expires_at=None, good_until=None))])
+    other.restart()
+    other.resynced()
+    other.found(order, OrderStatus.ACCEPTED)
+    other.probe.take()
+    other.bar(101, 100, index=1)
+    assert canceled(other) == [order.client_order_id]
+
+
+def test_one_that_was_sent_too_late_is_none(desk: Desk) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY, price=PRICE, good_until=EPOCH + 5 * MINUTE)
+    order = desk.order(Purpose.ENTRY)
+    desk.probe.set_now(EPOCH + 3 * MINUTE)
+    desk.record(order)
+    assert desk.take(PlaceOrder) == []
+    assert desk.state(order.client_order_id).status is OrderStatus.EXPIRED
+
+
+def test_it_goes_when_entries_are_closed_and_an_entry_at_market_does_not(desk: Desk) -> None:
+    order = rest(desk)
+    desk.probe.tell(WithdrawEntries(reason="paused"))
+    assert canceled(desk) == [order.client_order_id]
+
+
+def test_an_entry_at_market_is_not_withdrawn(desk: Desk) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    desk.accept(desk.order(Purpose.ENTRY))
+    desk.probe.take()
+    desk.probe.tell(WithdrawEntries(reason="paused"))
+    desk.bar(101, 100)
+    assert canceled(desk) == []
+
+
+def test_a_pyramid_goes_with_the_position_that_it_was_to_enlarge(desk: Desk) -> None:
+    desk.enter()
+    pyramid = rest(desk, purpose=Purpose.PYRAMID, bar=1)
+    desk.fill(desk.order(Purpose.STOP))
+    assert pyramid.client_order_id in canceled(desk)
+
+
+def test_an_entry_that_reverses_stays_when_the_position_closes(desk: Desk) -> None:
+    desk.enter()
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    leave = desk.order(Purpose.EXIT)
+    desk.accept(leave)
+    reversal = rest(desk, bar=1, side=Side.SELL)
+    desk.fill(leave)
+    assert reversal.client_order_id not in canceled(desk)
+
+
+def test_its_first_crumbs_do_not_take_it_off(new_desk: Any, desk: Desk) -> None:
+    """Below the market's least amount there is no position yet that could have closed."""
+    small = new_desk(replace(desk.market, amount_min=Decimal("0.1")))
+    order = rest(small)
+    for _ in range(3):
+        small.fill(order, Decimal("0.04"))
+    assert canceled(small) == []
+    assert small.probe.actor._book.qty == Decimal("0.12")
+
+
+@pytest.mark.parametrize("bars", [1, 3])
+def test_timers_do_not_pile_up_over_many_of_them(desk: Desk, bars: int) -> None:
+    for number in range(30):
+        order = rest(desk, bars=bars, bar=2 * number)
+        desk.cancel(order)
+        desk.probe.set_now(EPOCH + (2 * number + 2) * MINUTE)
+    assert len(desk.probe.cell.context._timers) < 5
