@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Final
 
 from tbh.actors.order_closing import closing_side
-from tbh.actors.order_former import FormerLives
 from tbh.actors.order_path import Terms
+from tbh.actors.order_resting import RestingEntries
 from tbh.domain import ids
 from tbh.domain.findings import CLOSERS
 from tbh.domain.protection import better
 from tbh.messages.account import ExternalTrade, Origin, Position
-from tbh.messages.base import Timer, message, replace
+from tbh.messages.base import replace
 from tbh.messages.market import Bar, Market
 from tbh.messages.orders import (
     Approved,
@@ -29,28 +29,20 @@ from tbh.messages.orders import (
     OrderStatus,
     OrderType,
     Protection,
+    Purpose,
     Recorded,
     Side,
-    WithdrawEntries,
 )
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
 
-BAR_LATE_S: Final = 10.0
-"""A bar is told so long after its end at most; an entry that rests goes then without it."""
-
 _WITH_THE_EXCHANGE: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 
 
-@message
-class _BarLate(Timer):
-    """The last bar of an entry that rests should have been told."""
-
-
-class OrderManagerActor(FormerLives):
+class OrderManagerActor(RestingEntries):
     """One symbol's orders and book. The arguments are those of ``Terms``, and the store that it starts from."""
 
-    sends = (*FormerLives.sends, Recorded, Declined, ExternalTrade)
+    sends = (*RestingEntries.sends, Recorded, Declined, ExternalTrade)
 
     def __init__(
         self,
@@ -77,7 +69,6 @@ class OrderManagerActor(FormerLives):
             default_protection=default_protection,
             arrival_window_s=arrival_window_s,
         )
-        self._watching = False
         super().__init__(ctx, terms=terms, store=store, timeframe_s=timeframe_s)
 
     # Intents
@@ -98,7 +89,9 @@ class OrderManagerActor(FormerLives):
         if approved.purpose.increases_risk:
             too_late = order.expires_at is not None and self.ctx.now() > order.expires_at
             served = self._last_served(order.client_order_id) > order.attempt
-            if refused := "expired" if too_late else "sent_before" if served else self._entries_closed():
+            overtaken = order.good_until is not None and self._is_held_already(order)
+            refused = "expired" if too_late else "sent_before" if served else "position_open" if overtaken else None
+            if refused := refused or self._entries_closed():
                 self.ctx.send(Declined(proposal_id=proposal_id, reason=refused))
                 return
         elif (stray := self._stray_of(order)) is not None:
@@ -155,6 +148,11 @@ class OrderManagerActor(FormerLives):
         )
         return self._attempt(order, 0)
 
+    def _is_held_already(self, order: Order) -> bool:
+        """Whether the position has been begun while the entry was on its way here."""
+        position = self._position
+        return order.purpose is Purpose.ENTRY and position is not None and order.side is not closing_side(position)
+
     def _expiry(self, bar_open: datetime) -> datetime:
         """An entry is for the bar after the one that it was decided on."""
         return bar_open + 2 * self._bar
@@ -168,34 +166,6 @@ class OrderManagerActor(FormerLives):
         good_until = over if order.type is OrderType.LIMIT else None
         return replace(state, order=replace(order, expires_at=over, good_until=good_until))
 
-    # Entries that rest on the book
-
-    def _withdraw_resting(self, reason: str, *, over: datetime | None = None, side: Side | None = None) -> None:
-        """Take them off: all, those whose bars are ``over`` by then, those on one ``side``."""
-        for state in self._orders.open:
-            order = state.order
-            stays = order.good_until is None or (over is not None and over < order.good_until)
-            if not stays and side in (None, order.side) and order.client_order_id not in self._given_up:
-                self._cancel(state, reason)
-
-    @receive
-    def on_withdraw_entries(self, command: WithdrawEntries) -> None:
-        self._withdraw_resting(f"entries are closed: {command.reason}")
-
-    def _watch_resting(self) -> None:
-        """A bar that does not come must not leave an entry on the book."""
-        ends = [state.order.good_until for state in self._orders.open if state.order.good_until is not None]
-        if ends and not self._watching:
-            self._watching = True
-            left_s = max((min(ends) - self.ctx.now()).total_seconds(), 0.0)
-            self.ctx.after(left_s + BAR_LATE_S, _BarLate())
-
-    @receive
-    def on_bar_late(self, _: _BarLate) -> None:
-        self._watching = False
-        self._withdraw_resting("its bars are over", over=self.ctx.now())
-        self._watch_resting()
-
     # When an order may go
 
     def _may_place(self, state: OrderState) -> bool:
@@ -205,6 +175,8 @@ class OrderManagerActor(FormerLives):
             return False
         if not order.purpose.increases_risk:
             return True
+        if self._end_unproven():
+            return False
         position = self._position
         if position is None or order.side is not closing_side(position):
             return True
@@ -213,6 +185,8 @@ class OrderManagerActor(FormerLives):
 
     def _still_waits(self, state: OrderState) -> bool:
         under_way = [one for one in self._exits(state.order) if one.order.client_order_id not in self._given_up]
+        if state.order.purpose.increases_risk and self._end_unproven():
+            return True
         return self._is_unproven(state.order) or bool(under_way or self._making_room or any(self._retries.values()))
 
     def _exits(self, entry: Order) -> list[OrderState]:
@@ -238,6 +212,7 @@ class OrderManagerActor(FormerLives):
         elif state.order.purpose.increases_risk:
             if state.status is OrderStatus.ABSENT:
                 self._attempt_again(state)
+            self._resting_done(state)
         else:
             self._exit_ended(state)
             self._protect()
@@ -268,6 +243,7 @@ class OrderManagerActor(FormerLives):
             if traded is not None and (self._position is None or self._position.position_id != traded.position_id):
                 # What rests to begin or to enlarge it would begin another, without a reason of its own.
                 self._withdraw_resting("its position is closed", side=closing_side(traded).opposite)
+            self._filled_after_all(state)
             if not self._ready:
                 self._note_news(fill)
         if state is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tbh.actors.order_manager import BAR_LATE_S
+from tbh.actors.order_resting import BAR_LATE_S
 from tbh.messages.orders import (
     CancelOrder,
     Order,

@@ -1,0 +1,97 @@
+"""Entries that rest at a price: when they go, and what may follow them.
+
+Each ends at the close of its last bar, by a cancel like any other. Another entry may be wished on that very close, and
+an exchange may tell that an order has ended, and of its last trade only then: so the account is read once more before
+the next entry is sent, and that is withdrawn when the one before it has filled after all.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from tbh.actors.account_reader import requester
+from tbh.actors.order_former import FormerLives
+from tbh.actors.order_path import Terms
+from tbh.domain import order as rules
+from tbh.messages.account import AccountResynced
+from tbh.messages.base import Timer, message
+from tbh.messages.orders import OrderState, OrderStatus, Side, WithdrawEntries
+from tbh.ports import StoreReader
+from tbh.runtime.actor import Context, receive
+
+BAR_LATE_S: Final = 10.0
+"""A bar is told so long after its end at most; an entry that rests goes then without it."""
+
+_ENDED: Final = "ended"
+
+
+@message
+class _BarLate(Timer):
+    """The last bar of an entry that rests should have been told."""
+
+
+class RestingEntries(FormerLives):
+    """``FormerLives`` with the entries whose orders have a ``good_until``. Where there are none it does nothing."""
+
+    def __init__(self, ctx: Context, *, terms: Terms, store: StoreReader, timeframe_s: int) -> None:
+        self._watching = False
+        super().__init__(ctx, terms=terms, store=store, timeframe_s=timeframe_s)
+
+    # When they go
+
+    def _withdraw_resting(self, reason: str, *, over: datetime | None = None, side: Side | None = None) -> None:
+        """Take them off: all, those whose bars are ``over`` by then, those on one ``side``."""
+        for state in self._orders.open:
+            order = state.order
+            stays = order.good_until is None or (over is not None and over < order.good_until)
+            if not stays and side in (None, order.side) and order.client_order_id not in self._given_up:
+                self._cancel(state, reason)
+
+    @receive
+    def on_withdraw_entries(self, command: WithdrawEntries) -> None:
+        self._withdraw_resting(f"entries are closed: {command.reason}")
+
+    def _watch_resting(self) -> None:
+        """A bar that does not come must not leave an entry on the book."""
+        ends = [state.order.good_until for state in self._orders.open if state.order.good_until is not None]
+        if ends and not self._watching:
+            self._watching = True
+            left_s = max((min(ends) - self.ctx.now()).total_seconds(), 0.0)
+            self.ctx.after(left_s + BAR_LATE_S, _BarLate())
+
+    @receive
+    def on_bar_late(self, _: _BarLate) -> None:
+        self._watching = False
+        self._withdraw_resting("its bars are over", over=self.ctx.now())
+        self._watch_resting()
+
+    # What follows them
+
+    def _resting_done(self, state: OrderState) -> None:
+        order = state.order
+        if order.good_until is None or state.exchange_order_id is None or state.filled_qty >= order.qty:
+            return
+        if state.status is OrderStatus.FILLED and not self.ctx.asking(f"cancel:{order.client_order_id}"):
+            self._ask_cancel(order.client_order_id, order.symbol)  # called filled, and short of it: it may stand on
+        if not self.ctx.asking(_ENDED):
+            self._ask_to_look(_ENDED)
+
+    def _end_unproven(self) -> bool:
+        """Whether the account is being read for what an entry that has ended may have filled."""
+        return self.ctx.asking(_ENDED)
+
+    @receive
+    def on_resynced(self, fact: AccountResynced) -> None:
+        if fact.requester == requester(self.ctx, _ENDED) and self.ctx.answered(_ENDED):
+            self._place_held()
+        else:
+            super().on_resynced(fact)
+
+    def _filled_after_all(self, state: OrderState | None) -> None:
+        """A trade has come of ``state``: what was to follow one that had ended is not sent."""
+        if state is None or state.order.good_until is None or not rules.is_terminal(state.status):
+            return
+        for other in self._orders.open:
+            if other.order.purpose.increases_risk and other.order.client_order_id not in self._placed:
+                self._cancel(other, "the entry before it has filled after all")
