@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tbh.backtest.columns import Columns, load_columns
 from tbh.backtest.engine import Run, backtest
@@ -18,6 +19,9 @@ from tbh.infra.candles import CandleError
 from tbh.strategies.dynamic import DynamicStrategy
 from tbh.strategies.series import IndicatorError
 
+if TYPE_CHECKING:
+    from tbh.cli.backtest_report import Reporter
+
 UNNAMED = "BASE/QUOTE"
 
 
@@ -27,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     symbols = _symbols(args, files)
     definition = load_definition(args.strategy)
     options = _options(args)
+    write_report = None if args.report is None else _reporter(args.report)
     strategy = DynamicStrategy(definition)
     with Stages(sys.stderr, shown=sys.stderr.isatty()) as stages:
         stages.begin("reading candles")
@@ -38,8 +43,18 @@ def run(args: argparse.Namespace) -> int:
             made = backtest(strategy, markets, options, run_bars)
         except IndicatorError as error:
             raise CommandError(f"{args.strategy}: {error}") from error
+        if write_report is not None:
+            stages.begin("writing the report")
+            write_report(files, symbols, strategy, markets, options, made)
     _print(args, strategy, symbols, options, markets, made)
     return 0
+
+
+def _reporter(folder: Path) -> Reporter:
+    # Imported by whoever wants a report: it takes a plain backtest no time.
+    from tbh.cli.backtest_report import reporter  # noqa: PLC0415
+
+    return reporter(folder)
 
 
 def _symbols(args: argparse.Namespace, files: list[Path]) -> list[str]:
@@ -106,6 +121,8 @@ def _print(
         print(json.dumps(as_json(strategy.name, symbols, options, made), allow_nan=False))
     else:
         print_report(strategy.name, symbols, options, markets, made)
+        if args.report is not None:
+            print(f"\nthe report is {args.report / 'report.html'}")
 
 
 def _warn(text: str) -> None:

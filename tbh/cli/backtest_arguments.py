@@ -22,6 +22,7 @@ _MODELS = {"none": 0, "fixed": 1, "proportional": 1, "volume_share": 1, "random"
 _EXAMPLES = """examples:
   tbh backtest --strategy my.json --candles btc-1m.parquet
   tbh backtest --strategy my.json --candles btc-1m.csv.gz --cash 5000 --fee 0.0004 --json
+  tbh backtest --strategy my.json --candles btc-1m.parquet --report out && open out/report.html
   tbh backtest --strategy my.json --candles btc-1m.parquet --slippage proportional:0.0002 --latency-ms 250
   tbh backtest --strategy my.json --candles btc.csv --symbol BTC/USDT --candles eth.csv --symbol ETH/USDT
 
@@ -80,6 +81,12 @@ def add_backtest_command(commands: Any, *, add: Callable[..., Any]) -> None:
         help="what trades: whole arrays and a compiled loop (%(default)s)",
     )
     _add_market(test)
+    test.add_argument(
+        "--report",
+        metavar="DIR",
+        type=path,
+        help="write report.html, summary.json, trades.csv and trades.json into a folder of their own",
+    )
     test.add_argument(
         "--no-cache", action="store_true", help="read the candle files themselves, and keep nothing of them"
     )
