@@ -140,15 +140,15 @@ def _risk(made: Run, timeframe_s: int, cash: float, longest: Drawdown | None) ->
         "Sortino ratio",
         mean / downside * scale if mean is not None and downside else None,
         "ratio",
-        "The same with the downside deviation below: the root of the mean square of the returns, those above zero"
-        " counted as zero.",
+        "Mean of the bars' simple returns over their downside deviation (the root of their mean square, returns above"
+        " zero counted as zero), times the square root of the bars in 365 days.",
     )
     yield figure(
         "calmar",
         "Calmar ratio",
         yearly / deepest if yearly is not None and deepest else None,
         "ratio",
-        "Growth a year over the deepest drawdown, of the whole run.",
+        "Growth a year (CAGR) over the deepest drawdown, both of the whole run.",
     )
     yield figure(
         "volatility",
@@ -186,7 +186,7 @@ def _trades(made: Run) -> Iterator[Figure]:
         "Profit factor",
         made.statistics.profit_factor,
         "ratio",
-        "The sum of their PnL over what the others lost.",
+        "The sum of the PnL of the trades above zero over what the others lost.",
     )
     yield figure("expectancy", "Expectancy", _mean(pnl), "quote", "Mean PnL of a trade, after fees and funding.")
     yield figure("average_win", "Average win", wins, "quote", "Mean PnL of the trades above zero.")
@@ -207,8 +207,20 @@ def _trades(made: Run) -> Iterator[Figure]:
     )
     yield figure("best_trade", "Best trade", _extreme(pnl, 1.0), "quote", "The highest PnL of a trade.")
     yield figure("worst_trade", "Worst trade", _extreme(pnl, -1.0), "quote", "The lowest PnL of a trade.")
-    yield figure("wins_in_a_row", "Wins in a row", longest_streak(pnl > 0), "count", "The most, in order of the exits.")
-    yield figure("losses_in_a_row", "Losses in a row", longest_streak(pnl < 0), "count", "The most, in the same order.")
+    yield figure(
+        "wins_in_a_row",
+        "Wins in a row",
+        longest_streak(pnl > 0),
+        "count",
+        "The most trades above zero in a row, in order of the exits.",
+    )
+    yield figure(
+        "losses_in_a_row",
+        "Losses in a row",
+        longest_streak(pnl < 0),
+        "count",
+        "The most trades below zero in a row, in order of the exits.",
+    )
 
 
 def _sizes(made: Run, markets: Sequence[Columns]) -> Iterator[Figure]:
@@ -232,24 +244,35 @@ def _sizes(made: Run, markets: Sequence[Columns]) -> Iterator[Figure]:
         "bars",
         "Mean number of closes from the bar of the entry to that of the exit.",
     )
-    yield figure("average_s", "Time in a trade", _mean(seconds), "seconds", "Mean time between the opens of these bars.")
     yield figure(
-        "longest_s", "Longest trade", float(seconds.max()) if len(seconds) else None, "seconds", "The longest of these."
+        "average_s",
+        "Time in a trade",
+        _mean(seconds),
+        "seconds",
+        "Mean time from the open of the entry's bar to that of the exit's.",
+    )
+    yield figure(
+        "longest_s",
+        "Longest trade",
+        float(seconds.max()) if len(seconds) else None,
+        "seconds",
+        "The longest time from the open of an entry's bar to that of the exit's.",
     )
     yield figure(
         "average_adverse",
         "Went against it",
         _mean(against),
         "fraction",
-        "Mean of the furthest that prices went against a trade, of its entry price: over the bars before the exit's, and"
-        " the exit price (maximum adverse excursion).",
+        "Mean of the furthest that prices went against a trade, of its entry price: over the bars before the exit's,"
+        " and the exit price (maximum adverse excursion).",
     )
     yield figure(
         "average_favourable",
         "Went in its favour",
         _mean(favour),
         "fraction",
-        "The same in its favour (maximum favourable excursion).",
+        "Mean of the furthest that prices went in a trade's favour, of its entry price: over the bars before the"
+        " exit's, and the exit price (maximum favourable excursion).",
     )
 
 
@@ -260,12 +283,12 @@ def _costs(made: Run, cash: Decimal) -> Iterator[Figure]:
     trades = made.trades
     turnover = float((trades.qty * (trades.entry_price + trades.exit_price)).sum())
     yield figure("fees", "Fees", made.fees, "quote", "All fees, those of what is still open included.")
-    yield figure("fees_of_cash", "Fees of the cash", float(made.fees) / float(cash), "fraction", "Over the start cash.")
+    yield figure(
+        "fees_of_cash", "Fees of the cash", float(made.fees) / float(cash), "fraction", "Fees over the start cash."
+    )
     yield figure("funding", "Funding", made.funding, "quote", "What funding has cost, less what it has brought.")
     yield figure("turnover", "Turnover", turnover, "quote", "What the closed trades bought and sold.")
-    yield figure(
-        "turnovers", "Turnover of the cash", turnover / float(cash), "ratio", "Over the start cash: how many times it."
-    )
+    yield figure("turnovers", "Turnover of the cash", turnover / float(cash), "ratio", "Turnover over the start cash.")
 
 
 def _mean(values: FloatArray) -> float | None:

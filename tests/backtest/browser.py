@@ -41,24 +41,20 @@ class Browser:
         self._held = b""
         commands, self._write = os.pipe()
         self._read, replies = os.pipe()
-
-        def connect() -> None:  # Chromium reads commands from 3 and answers on 4
-            spared = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, replies)]
-            for end, place in zip(spared, (3, 4), strict=True):
-                os.dup2(end, place)
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, replies)]
 
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
         options += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--disable-background-networking"]
         self._process = subprocess.Popen(
-            [program, *options],
-            close_fds=False,
-            preexec_fn=connect,
+            # Chromium reads commands from 3 and answers on 4.
+            ["/bin/sh", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "sh", program, *options],
+            pass_fds=ends,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(commands)
-        os.close(replies)
+        for end in (commands, replies, *ends):
+            os.close(end)
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -101,9 +97,7 @@ class Browser:
     def size(self, width: int, height: int, *, dark: bool) -> None:
         """The window's size in CSS pixels, and what the reader prefers."""
         phone = width < 600
-        self.page(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.page("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.page("Emulation.setEmulatedMedia", features=[scheme])
 

@@ -5,7 +5,7 @@ const LENGTHS = [1, 5, 15, 30].map((n) => n * SECOND)
   .concat([1, 3, 5, 15, 30].map((n) => n * MINUTE), [1, 2, 4, 8, 12].map((n) => n * HOUR), [1, 3, 7, 14, 28, 91, 364].map((n) => n * DAY));
 const GRID = [1, 5, 15, 30].map((n) => n * SECOND)
   .concat([1, 5, 15, 30].map((n) => n * MINUTE), [1, 3, 6, 12].map((n) => n * HOUR), [1, 2, 7, 14, 30, 91, 182, 365, 730].map((n) => n * DAY));
-const LEFT = 60, RIGHT = 6, FOOT = 22;
+const LEFT = 70, RIGHT = 6, FOOT = 22;
 const FEWEST_BARS = 20;
 const NARROWEST_PX = 5;
 
@@ -178,7 +178,7 @@ class Chart {
   pane({ top, bottom }, low, high, title, digits) {
     const { pen, colour } = this;
     const y = (value) => top + (high - value) / (high - low) * (bottom - top);
-    for (const value of rounds(low, high, Math.max(2, (bottom - top) / 48))) {
+    for (const value of rounds(low, high, Math.max(3, (bottom - top) / 48))) {
       const at = Math.round(y(value)) + 0.5;
       pen.strokeStyle = colour.grid;
       line(pen, LEFT, at, this.width - RIGHT, at);

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tbh.backtest.report.scales import short, ticks, time_ticks
 from tbh.strategies.base import FloatArray
 
-AXIS_PX = 60
+AXIS_PX = 70
 _WIDE = 1_000
 """Units across a line's own drawing, which is stretched to the chart's width."""
 _BUCKETS = 700
@@ -39,30 +39,31 @@ def time_chart(
     lines: Sequence[tuple[str, FloatArray]],
     *,
     height: int,
-    unit: str = "",
     filled: bool = False,
 ) -> str:
-    """Lines (class, n values) over ``stamps`` (n, ms UTC). ``filled``: one line that hangs from zero."""
+    """Lines (class, n values) over ``stamps`` (n, ms UTC). ``filled``: one line, of fractions, that hangs from zero;
+    the times stand below it and not below the others."""
     first, last = int(stamps[0]), int(stamps[-1])
     low, high = _range([values for _, values in lines], zero=filled)
-    scale = 100.0 if unit == "%" else 1.0
-    top, bottom = 8, height - 22
+    scale, unit = (100.0, " %") if filled else (1.0, "")
+    top, bottom = 8, height - (22 if filled else 8)
 
     def down(value: float) -> float:
         return top + (high - value) / (high - low) * (bottom - top)
 
-    steps = [value / scale for value in ticks(low * scale, high * scale, max(2, height // 55))]
+    steps = [value / scale for value in ticks(low * scale, high * scale, max(3, height // 45))]
     grid = "".join(f'<line class="grid" x1="0" x2="100%" y1="{down(v):.1f}" y2="{down(v):.1f}"/>' for v in steps)
     labels = "".join(
-        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{short(round(v * scale, 9))}{" %" * bool(unit)}</text>'
+        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{short(round(v * scale, 9))}{unit}</text>'
         for v in steps
     )
     paths = "".join(_line(kind, stamps, values, down, filled) for kind, values in lines)
     return (
         f'<div class="plot" id="{key}"><svg class="axis" width="{AXIS_PX}" height="{height}" aria-hidden="true">'
         f'{labels}</svg><svg class="area" height="{height}" role="img" aria-label="{escape(title)}">{grid}'
+        f"{_times(first, last, bottom, told=filled)}"
         f'<svg width="100%" height="{height}" viewBox="0 0 {_WIDE} {height}" preserveAspectRatio="none">{paths}</svg>'
-        f"{_times(first, last, height)}</svg></div>"
+        "</svg></div>"
     )
 
 
@@ -100,18 +101,23 @@ def telling(values: FloatArray) -> list[int]:
     return sorted(found)
 
 
-def _times(first: int, last: int, height: int) -> str:
-    texts = []
+def _times(first: int, last: int, bottom: int, *, told: bool) -> str:
+    drawn = []
     for number, (ms, label) in enumerate(time_ticks(first, last, 8)):
         part = (ms - first) / max(last - first, 1) * 100
+        drawn.append(f'<line class="grid" x1="{part:.2f}%" x2="{part:.2f}%" y1="0" y2="{bottom}"/>')
+        if not told:
+            continue
         anchor = "start" if part < 4 else "end" if part > 96 else "middle"
         more = " alternate" if number % 2 else ""
-        texts.append(f'<text class="tick{more}" x="{part:.2f}%" y="{height - 5}" text-anchor="{anchor}">{label}</text>')
-    return "".join(texts)
+        drawn.append(
+            f'<text class="tick{more}" x="{part:.2f}%" y="{bottom + 17}" text-anchor="{anchor}">{label}</text>'
+        )
+    return "".join(drawn)
 
 
-def bar_chart(title: str, bars: Sequence[Bar], *, height: int, every: int = 1, unit: str = "") -> str:
-    """Bars from zero, side by side; each ``every``-th has its label."""
+def bar_chart(title: str, bars: Sequence[Bar], *, height: int, every: int = 1, edges: bool = False) -> str:
+    """Bars from zero, side by side; each ``every``-th has its label, under its middle or its left edge."""
     low = min(0.0, *(bar.value for bar in bars))
     high = max(0.0, *(bar.value for bar in bars))
     if high == low:
@@ -123,18 +129,16 @@ def bar_chart(title: str, bars: Sequence[Bar], *, height: int, every: int = 1, u
     def down(value: float) -> float:
         return top + (high - value) / (high - low) * (bottom - top)
 
-    scale = 100.0 if unit == "%" else 1.0
-    steps = [value / scale for value in ticks(low * scale, high * scale, max(2, height // 45))]
+    steps = ticks(low, high, max(2, height // 45))
     grid = "".join(
         f'<line class="{"zero" if abs(v) < 1e-12 else "grid"}" x1="0" x2="100%" y1="{down(v):.1f}" y2="{down(v):.1f}"/>'
         for v in steps
     )
     labels = "".join(
-        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{short(round(v * scale, 9))}{" %" * bool(unit)}</text>'
-        for v in steps
+        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{short(round(v, 9))}</text>' for v in steps
     )
     width = 100 / len(bars)
-    drawn = []
+    drawn, told = [], 0
     for number, bar in enumerate(bars):
         upper, lower = sorted((down(0.0), down(bar.value)))
         left = number * width
@@ -144,12 +148,15 @@ def bar_chart(title: str, bars: Sequence[Bar], *, height: int, every: int = 1, u
             f' height="{tall:.1f}"><title>{escape(bar.title)}</title></rect>'
         )
         if number % every == 0 and bar.label:
-            more = " alternate" if number // every % 2 else ""
+            more = " alternate" if told % 2 else ""
+            told += 1
             drawn.append(
-                f'<text class="tick{more}" x="{left + width / 2:.3f}%" y="{height - 5}" text-anchor="middle">'
+                f'<text class="tick{more}" x="{left + (0 if edges else width / 2):.3f}%" y="{height - 5}"'
+                ' text-anchor="middle">'
                 f"{escape(bar.label)}</text>"
             )
     return (
         f'<div class="plot"><svg class="axis" width="{AXIS_PX}" height="{height}" aria-hidden="true">{labels}</svg>'
-        f'<svg class="area" height="{height}" role="img" aria-label="{escape(title)}">{grid}{"".join(drawn)}</svg></div>'
+        f'<svg class="area" height="{height}" role="img" aria-label="{escape(title)}">{grid}{"".join(drawn)}</svg>'
+        "</div>"
     )

@@ -20,12 +20,8 @@ function drawTrades(chart, y) {
   const wide = chart.width - LEFT - RIGHT;
   const seen = inView(chart);
   chart.seen = seen;
-  if (seen.length * SPACE_PX > wide) {
-    pen.fillStyle = colour.muted;
-    pen.textAlign = "right";
-    pen.fillText(`${seen.length.toLocaleString("en-US")} trades here: zoom in to see them`, chart.width - RIGHT, panes.price.top - 7);
-    return;
-  }
+  chart.crowded = seen.length * SPACE_PX > wide;
+  if (chart.crowded) return;
   pen.save();
   pen.beginPath();
   pen.rect(LEFT, panes.price.top - 4, wide, panes.price.bottom - panes.price.top + 8);
@@ -149,7 +145,7 @@ function tradeAt(chart, point) {
   const { trades, market } = chart;
   let best = -1;
   let nearest = 24;
-  if (!chart.seen || chart.seen.length * SPACE_PX > chart.width - LEFT - RIGHT) return best;
+  if (!chart.seen || chart.crowded) return best;
   for (const row of chart.seen) {
     const x0 = chart.x(trades.entry[row] + market.step / 2), y0 = chart.priceAt(trades.entry_price[row]);
     const x1 = chart.x(trades.exit[row] + market.step / 2), y1 = chart.priceAt(trades.exit_price[row]);

@@ -28,8 +28,8 @@ BARS_MAX = 600_000
 TRADES_MAX = 50_000
 """The last so many are drawn and listed; tables and distributions count all."""
 _WHOLE_MAX = 2**30
-EQUITY_STEPS = 1e6
-"""Equity is drawn in millionths of the highest."""
+EQUITY_STEPS = 500
+"""Equity counts in the 500th part of what it moves by at one bar in the middle, so that no step is seen."""
 
 
 @dataclass(slots=True)
@@ -112,7 +112,10 @@ def _equity(packer: Packer, made: Run, step_ms: int, merged: int) -> dict[str, A
     if merged > 1:
         ends = np.append(_begins(stamps, merged * step_ms)[1:], len(stamps)) - 1
         stamps, equity = stamps[ends], equity[ends]
-    unit = max(float(np.abs(equity).max()), 1e-9) / EQUITY_STEPS
+    moves = np.abs(np.diff(equity))
+    highest = max(float(np.abs(equity).max()), 1e-9)
+    middle = float(np.median(moves[moves > 0])) if (moves > 0).any() else highest
+    unit = min(max(middle / EQUITY_STEPS, highest / _WHOLE_MAX), highest / 1e6)
     packer.whole("equity_time", np.diff(stamps, prepend=stamps[0]) // step_ms)
     packer.whole("equity", np.diff(np.rint(equity / unit).astype(np.int64), prepend=0))
     return {"first": int(stamps[0]), "step": step_ms, "unit": unit, "points": len(stamps)}

@@ -14,6 +14,7 @@ function tradeText(chart, row) {
 
 function readOut(chart) {
   const { market, pointer, equity } = chart;
+  const onStep = (ms) => Math.round(ms / market.step) * market.step;
   const near = pointer ? tradeAt(chart, pointer) : -1;
   const candle = pointer && pointer.x >= LEFT ? chart.under() : null;
   const parts = [];
@@ -23,7 +24,8 @@ function readOut(chart) {
     const row = atOrAfter(equity.time, candle.time + chart.length) - 1;
     if (row >= 0) parts.push(`equity ${money(equity.value[row])}`);
     if (candle.ended > 1) parts.push(`${candle.ended} trades ended, ${money(candle.pnl)}`);
-  } else parts.push(`${moment(chart.from)} to ${moment(chart.to)} UTC`);
+  } else parts.push(`${moment(onStep(chart.from))} to ${moment(onStep(chart.to))} UTC`);
+  if (chart.crowded) parts.push(`${chart.seen.length.toLocaleString("en-US")} trades here, each shown when zoomed in`);
   const row = near >= 0 ? near : chart.chosen;
   if (row >= 0) parts.push(tradeText(chart, row));
   element("readout").textContent = parts.join(" · ");

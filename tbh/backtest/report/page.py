@@ -43,8 +43,12 @@ _CHART = """
 <li><svg width="14" height="14"><path class="ink" d="M7 1.5L12.5 7L7 12.5L1.5 7Z"/></svg>trailing stop</li>
 <li><svg width="14" height="14"><circle class="ink" cx="7" cy="7" r="4.5"/></svg>target</li>
 <li><svg width="22" height="14"><path class="win" d="M1 7H21"/></svg>won</li>
-<li><svg width="22" height="14"><path class="loss" d="M1 7H21"/></svg>lost</li></ul>
+<li><svg width="22" height="14"><path class="loss" d="M1 7H21"/></svg>lost</li>
+<li><svg width="22" height="14"><path class="loss level" d="M1 7H21"/></svg>stop level</li>
+<li><svg width="22" height="14"><path class="win level" d="M1 7H21"/></svg>target level</li></ul>
 """
+
+_LINKS = ("Equity", "Prices", "Periods", "Spread", "Drawdowns", "Statistics", "Trades", "How it was made")
 
 _TRADES = """
 <div class="bar"><label>show <select id="filter"><option value="">all trades</option><option value="win">won</option>
@@ -68,7 +72,8 @@ def page(subject: Subject, figures: Figures) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>{name} on {escape(', '.join(subject.symbols))}: backtest</title><style>{style}</style></head>\n"
         f"<body>{_body(subject, figures, told['merged'])}\n"
@@ -99,13 +104,13 @@ def _body(subject: Subject, figures: Figures, merged: int) -> str:
         ("list", "Trades", _TRADES if count else "<p>No position was closed.</p>"),
         ("made", "How this was made", sections.made_of(subject)),
     )
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in parts)
+    links = "".join(f'<a href="#{key}">{name}</a>' for (key, *_), name in zip(parts, _LINKS, strict=True))
     shown = "".join(f'<section id="{key}"><h2>{title}</h2>{content}</section>' for key, title, content in parts)
     return (
         f'<header><div>{sections.head(subject)}</div><button id="theme" aria-label="light or dark">◐</button></header>'
         f'<nav aria-label="Parts of this page">{links}</nav><main>{sections.cards(subject, figures)}'
-        f'<noscript><p class="note">The chart of prices and the list of trades need scripts.</p></noscript>{shown}</main>'
-        "<footer><p>Past results over recorded candles; what a market would have done with these orders is an"
+        f'<noscript><p class="note">The chart of prices and the list of trades need scripts.</p></noscript>{shown}'
+        "</main><footer><p>Past results over recorded candles; what a market would have done with these orders is an"
         " assumption.</p></footer>"
     )
 

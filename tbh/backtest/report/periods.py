@@ -35,8 +35,8 @@ class Calendar:
             shown = [_cell(value, most) for value in row[:-1]] + [_cell(row[-1], 0.0)]
             lines.append(f'<tr><th scope="row">{label}</th>{"".join(shown)}</tr>')
         return (
-            f'<div class="wide" role="region" tabindex="0" aria-label="{caption}"><table class="heat"><caption>{caption}'
-            f"</caption><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+            f'<div class="wide" role="region" tabindex="0" aria-label="{caption}"><table class="heat"><caption>'
+            f"{caption}</caption><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
         )
 
 
@@ -45,7 +45,7 @@ def _cell(value: float | None, most: float) -> str:
         return "<td></td>"
     level = min(5, ceil(abs(value) / most * 5)) if most else 0
     kind = f"{'up' if value > 0 else 'down'}{level}" if level else "total"
-    return f'<td class="{kind}">{percent(value, signed=True).removesuffix(" %")}</td>'
+    return f'<td class="{kind}">{percent(value, signed=True)[:-2]}</td>'
 
 
 def monthly(subject: Subject) -> Calendar:

@@ -7,7 +7,20 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, floor, isfinite, log10
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
-_STEPS_S = (1, 5, 15, 30, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR)
+_STEPS_S: tuple[int, ...] = (
+    1,
+    5,
+    15,
+    30,
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    3 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+)
 _STEPS_S += (DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY)
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,7 +45,9 @@ def time_ticks(first_ms: int, last_ms: int, count: int) -> list[tuple[int, str]]
         begin = -(-first_ms // (step_s * 1000)) * step_s * 1000
         return [(ms, _tick(ms, step_s)) for ms in range(begin, last_ms + 1, step_s * 1000)]
     months = next((step for step in _MONTHS if span_s / (step * 30.44 * DAY) <= count), _MONTHS[-1])
-    return [(ms, moment.strftime("%Y" if months >= 12 else "%b %Y")) for ms, moment in _months(first_ms, last_ms, months)]
+    return [
+        (ms, moment.strftime("%Y" if months >= 12 else "%b %Y")) for ms, moment in _months(first_ms, last_ms, months)
+    ]
 
 
 def _tick(ms: int, step_s: int) -> str:
@@ -96,7 +111,7 @@ def percent(value: float, *, signed: bool = False) -> str:
     """A fraction in per cent: two decimals, fewer above a thousand per cent, more below a tenth."""
     shown = value * 100
     decimals = 0 if abs(shown) >= 1_000 else 2 if abs(shown) >= 0.1 or not shown else 3
-    return minus(f"{shown:{'+' if signed else ''},.{decimals}f}") + " %"
+    return minus(f"{shown:{'+' if signed else ''},.{decimals}f}") + "\u00a0%"
 
 
 def short(value: float) -> str:

@@ -11,11 +11,15 @@ import tbh
 from tbh.backtest.figures import Figure, Figures
 from tbh.backtest.options import Options, SlippageKind
 from tbh.backtest.report.charts import time_chart
-from tbh.backtest.report.scales import amount, duration, percent, stamp, timeframe
+from tbh.backtest.report.scales import amount, duration, minus, percent, stamp, timeframe
 from tbh.backtest.report.subject import Subject, candles_told
 from tbh.backtest.stats import drawdowns
 
 NONE = "–"
+_PARTS = ("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "sizing")
+"""A definition reads in this order."""
+HOLD_MAX = 6.0
+"""How many times as far buying and holding may move before the equity beside it would be a flat line."""
 
 
 def value_of(figure: Figure) -> str:
@@ -37,8 +41,8 @@ def head(subject: Subject) -> str:
     made = subject.made
     last_close = int(made.stamps[-1]) + subject.timeframe_s * 1000
     return (
-        f"<h1>{escape(str(subject.told['strategy']))}</h1><p>{escape(', '.join(subject.symbols))} · {made.bars:,} bars of"
-        f" {timeframe(subject.timeframe_s)} · {stamp(int(made.stamps[0]))} to {stamp(last_close)} UTC"
+        f"<h1>{escape(str(subject.told['strategy']))}</h1><p>{escape(', '.join(subject.symbols))} · {made.bars:,} bars"
+        f" of {timeframe(subject.timeframe_s)} · {stamp(int(made.stamps[0]))} to {stamp(last_close)} UTC"
         f" · {duration((last_close - int(made.stamps[0])) / 1000)}</p>"
     )
 
@@ -65,8 +69,8 @@ def cards(subject: Subject, figures: Figures) -> str:
         for label, value, more, key in wanted
     )
     still = "".join(
-        f"<p>Still open at the end: {escape(one['qty'])} {escape(one['symbol'])}, entered at {escape(one['entry_price'][:16])};"
-        " it counts in the equity and in no trade.</p>"
+        f"<p>Still open at the end: {escape(minus(one['qty']))} {escape(one['symbol'])}, entered at"
+        f" {escape(one['entry_price'][:16])}; it counts in the equity and in no trade.</p>"
         for one in subject.told["open_positions"]
     )
     return f'<dl class="cards">{items}</dl>{still}' + ("" if made.fills else "<p>Nothing was traded.</p>")
@@ -79,13 +83,17 @@ def equity_charts(subject: Subject) -> str:
     legend = '<span class="key equity">equity</span>'
     if len(subject.markets) == 1:
         market = subject.markets[0]
-        lines.insert(0, ("hold", cash * market.values[3] / market.values[0, 0]))
-        legend += ' <span class="key hold">bought and held, without fees</span>'
+        hold = cash * market.values[3] / market.values[0, 0]
+        further = float(np.ptp(hold)) / max(float(np.ptp(made.equity)), 1e-9)
+        if further <= HOLD_MAX:
+            lines.insert(0, ("hold", hold))
+            legend += ' <span class="key hold">bought and held, without fees</span>'
+        else:
+            shown = percent(float(hold[-1]) / cash - 1.0, signed=True)
+            legend += f" bought and held, without fees: {shown}, not drawn, for it moves so much further"
     fallen = -drawdowns(made.equity, cash)
     equity = time_chart("equity", "Equity over time", made.stamps, lines, height=240)
-    below = time_chart(
-        "drawdown", "Drawdown over time", made.stamps, [("drop", fallen)], height=120, unit="%", filled=True
-    )
+    below = time_chart("drawdown", "Drawdown over time", made.stamps, [("drop", fallen)], height=130, filled=True)
     return (
         f'<p class="legend">{legend}</p>{equity}<p class="legend">drawdown: how far below its highest so far</p>{below}'
         '<p class="readout" id="overview" aria-live="polite"></p>'
@@ -144,12 +152,17 @@ def made_of(subject: Subject) -> str:
                 ("sha256", f"<code>{one['sha256']}</code>"),
                 ("bars", f"{one['bars']:,} of {timeframe(one['timeframe_s'])}"),
                 ("first and last open", f"{stamp(one['first_open'])} and {stamp(one['last_open'])} UTC"),
-                ("missing bars", f"{one['missing_bars']:,} in {one['gaps']} gaps, not filled in"),
+                (
+                    "missing bars",
+                    f"{one['missing_bars']:,} in {one['gaps']} gap(s), not filled in" if one["gaps"] else "none",
+                ),
             ]
         )
         for one in candles_told(subject)
     )
-    text = escape(json.dumps(subject.definition, indent=2, ensure_ascii=False))
+    places = {name: place for place, name in enumerate(_PARTS)}
+    parts = sorted(subject.definition.items(), key=lambda part: places.get(part[0], len(places)))
+    text = escape(json.dumps(dict(parts), indent=2, ensure_ascii=False))
     result = _pairs(
         [
             ("fingerprint of the trades", f"<code>{escape(str(subject.told['fingerprint']))}</code>"),
@@ -185,7 +198,9 @@ def assumptions(options: Options) -> list[tuple[str, str]]:
         ("volume", "no limit" if share is None else f"at most {percent(float(share))} of a bar's volume"),
         (
             "funding",
-            f"{percent(float(options.funding_rate))} each {options.funding_hours} h" if options.funding_rate else "none",
+            f"{percent(float(options.funding_rate))} each {options.funding_hours} h"
+            if options.funding_rate
+            else "none",
         ),
         ("positions at a time", "one for each market" if positions is None else f"at most {positions}"),
     ]

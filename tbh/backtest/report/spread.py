@@ -9,7 +9,7 @@ import numpy as np
 
 from tbh.backtest.excursions import returns_of
 from tbh.backtest.report.charts import Bar, bar_chart
-from tbh.backtest.report.scales import amount, duration, percent, ticks
+from tbh.backtest.report.scales import amount, duration, percent, short, ticks
 from tbh.backtest.report.subject import Subject
 from tbh.backtest.trades import CAUSES
 from tbh.strategies.base import BoolArray, FloatArray
@@ -25,7 +25,7 @@ def distributions(subject: Subject) -> str:
     if not len(trades):
         return "<p>No position was closed.</p>"
     figures = [
-        ("Return of a trade", "trades by return after fees, of what the entry was worth", _by_return(subject)),
+        ("Return of a trade", "trades by PnL after fees, in per cent of what the entry was worth", _by_return(subject)),
         ("Length of a trade", "trades by the number of bars they were open", _by_length(subject)),
     ]
     hours = trades.entry_time // 3_600_000 % 24
@@ -55,6 +55,7 @@ def _by_return(subject: Subject) -> str:
     places = np.clip(np.floor(gained / step + 1e-9).astype(np.int64), first - 1, last)
     counts = np.bincount(places - (first - 1), minlength=last - first + 2)
     bars = []
+    marked = max(1, -(-(last - first) // 8))
     for number, count in enumerate(counts.tolist()):
         place = number + first - 1
         begin, end = percent(place * step, signed=True), percent((place + 1) * step, signed=True)
@@ -63,11 +64,10 @@ def _by_return(subject: Subject) -> str:
             text = f"below {end}"
         elif place == last:
             text = f"{begin} or more"
-        label = percent(place * step).removesuffix(" %") if place >= first else ""
-        label = label.rstrip("0").rstrip(".") if "." in label else label
+        label = short(round(place * step * 100, 6)) if place >= first and place % marked == 0 else ""
         kind = "loss" if place < 0 else "win"
-        bars.append(Bar(f"{label} %" if label else "", count, kind, f"{count:,} trades {text}"))
-    return bar_chart("Histogram of the trades' returns", bars, height=200, every=max(1, len(bars) // 7))
+        bars.append(Bar(label, count, kind, f"{count:,} trades {text}"))
+    return bar_chart("Histogram of the trades' returns", bars, height=200, edges=True)
 
 
 def _by_length(subject: Subject) -> str:
@@ -81,12 +81,15 @@ def _by_length(subject: Subject) -> str:
     for top in tops:
         count = int(np.count_nonzero((lengths > before) & (lengths <= top)))
         text = f"{top}" if top == before + 1 else f"{before + 1:,} to {top:,}"
-        bars.append(Bar(f"{top:,}", count, "plain", f"{count:,} trades of {text} bars (to {duration(top * subject.timeframe_s)})"))
+        title = f"{count:,} trades of {text} bars (to {duration(top * subject.timeframe_s)})"
+        bars.append(Bar(f"{top:,}", count, "tally", title))
         before = top
     return bar_chart("Histogram of the trades' lengths in bars", bars, height=200, every=max(1, len(bars) // 9))
 
 
-def _by_time(pnl: FloatArray, places: np.ndarray[tuple[int], np.dtype[np.int64]], names: Sequence[object], unit: str) -> str:
+def _by_time(
+    pnl: FloatArray, places: np.ndarray[tuple[int], np.dtype[np.int64]], names: Sequence[object], unit: str
+) -> str:
     counts = np.bincount(places, minlength=len(names))
     sums = np.bincount(places, weights=pnl, minlength=len(names))
     bars = []
