@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,15 @@ def chromium() -> str | None:
     return found[0] if found else None
 
 
+# Chromium reads commands from 3 and answers on 4.
+LAUNCH = """
+import os, sys
+for end, place in zip(sys.argv[1:3], (3, 4)):
+    os.dup2(int(end), place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 class Browser:
     """One page. ``errors`` are what its console told and what its scripts threw, ``requests`` every address asked."""
 
@@ -46,8 +56,7 @@ class Browser:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
         options += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--disable-background-networking"]
         self._process = subprocess.Popen(
-            # Chromium reads commands from 3 and answers on 4.
-            ["/bin/sh", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "sh", program, *options],
+            [sys.executable, "-S", "-c", LAUNCH, *map(str, ends), program, *options],
             pass_fds=ends,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -55,10 +64,14 @@ class Browser:
         )
         for end in (commands, replies, *ends):
             os.close(end)
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.page(f"{domain}.enable")
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.page(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +79,10 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser."""
         self._process.terminate()
         self._process.wait(timeout=10)
         os.close(self._write)

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-import tbh
+from tbh import __version__
 from tbh.backtest.figures import Figure, Figures
 from tbh.backtest.options import Options, SlippageKind
 from tbh.backtest.report.charts import time_chart
@@ -167,7 +167,7 @@ def made_of(subject: Subject) -> str:
         [
             ("fingerprint of the trades", f"<code>{escape(str(subject.told['fingerprint']))}</code>"),
             ("engine", escape(str(subject.told["engine"]))),
-            ("TBH", escape(tbh.__version__)),
+            ("TBH", escape(__version__)),
         ]
     )
     return (

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import tbh
+from tbh import __version__
 from tbh.backtest.excursions import excursions, returns_of
 from tbh.backtest.figures import Figures
 from tbh.backtest.report.subject import Subject, candles_told, options_told
@@ -91,7 +91,7 @@ def summary(subject: Subject, figures: Figures) -> dict[str, Any]:
         "definition": subject.definition,
         "options": options_told(subject.options),
         "candles": candles_told(subject),
-        "tbh": tbh.__version__,
+        "tbh": __version__,
     }
 
 
