@@ -21,6 +21,7 @@ from tbh.backtest.report import folder as folders
 from tbh.backtest.report import pack
 from tbh.backtest.report.folder import NAMES, FolderRefused, check_folder, write_folder
 from tbh.backtest.report.page import page
+from tbh.backtest.report.periods import daily, monthly
 from tbh.backtest.report.subject import Subject
 from tbh.backtest.report.tables import COLUMNS
 from tbh.backtest.report.write import write_report
@@ -233,3 +234,29 @@ def test_a_report_that_can_not_be_written_leaves_the_former_one_and_nothing_else
         write_folder(place, {"report.html": [b"new"]})
     assert keep(place) == {"report.html": "old"}
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def test_months_and_days_compound_to_the_return_of_the_run(tmp_path: Path) -> None:
+    subject = subject_of(tmp_path, [walk(60 * 24 * 40)])
+    months, days = monthly(subject), daily(subject)
+    assert days is not None
+    cells = [value for _, row in days.rows for value in row[:-1] if value is not None]
+    assert len(cells) == 40
+    assert np.prod([1 + value for value in cells]) - 1 == pytest.approx(subject.told["return"])
+    ((_, year),) = months.rows
+    assert [value is None for value in year] == [False, False, *[True] * 10, False]
+    assert year[-1] == pytest.approx(subject.told["return"])
+
+
+def test_a_run_in_which_nothing_was_traded_has_its_report_too(tmp_path: Path) -> None:
+    never = {"left": "close", "op": "<", "right": 0}
+    definition = {
+        "name": "never",
+        "timeframe": "1m",
+        "entry": {"long": never},
+        "sizing": {"kind": "fixed_quantity", "value": "1"},
+    }
+    write_report(tmp_path / "out", subject_of(tmp_path, [walk(40)], definition=definition))
+    assert "Nothing was traded." in (tmp_path / "out" / "report.html").read_text()
+    assert (tmp_path / "out" / "trades.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert json.loads((tmp_path / "out" / "trades.json").read_text()) == []

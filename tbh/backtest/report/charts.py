@@ -54,8 +54,8 @@ def time_chart(
     steps = [value / scale for value in ticks(low * scale, high * scale, max(3, height // 45))]
     grid = "".join(f'<line class="grid" x1="0" x2="100%" y1="{down(v):.1f}" y2="{down(v):.1f}"/>' for v in steps)
     labels = "".join(
-        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{short(round(v * scale, 9))}{unit}</text>'
-        for v in steps
+        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{label}{unit}</text>'
+        for v, label in zip(steps, short([value * scale for value in steps]), strict=True)
     )
     paths = "".join(_line(kind, stamps, values, down, filled) for kind, values in lines)
     return (
@@ -135,7 +135,8 @@ def bar_chart(title: str, bars: Sequence[Bar], *, height: int, every: int = 1, e
         for v in steps
     )
     labels = "".join(
-        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{short(round(v, 9))}</text>' for v in steps
+        f'<text x="{AXIS_PX - 8}" y="{down(v) + 4:.1f}" text-anchor="end">{label}</text>'
+        for v, label in zip(steps, short(steps), strict=True)
     )
     width = 100 / len(bars)
     drawn, told = [], 0

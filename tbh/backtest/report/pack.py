@@ -54,7 +54,7 @@ class Packer:
 
     def _add(self, name: str, kind: str, values: npt.NDArray[Any]) -> None:
         self.plan.append({"name": name, "kind": kind, "count": len(values)})
-        self.parts.append(np.ascontiguousarray(values.view(np.uint8).reshape(len(values), -1).T).tobytes())
+        self.parts.append(np.ascontiguousarray(values.view(np.uint8).reshape(len(values), values.itemsize).T).tobytes())
 
 
 def pack_run(made: Run, markets: Sequence[Columns]) -> tuple[dict[str, Any], str]:

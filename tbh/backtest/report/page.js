@@ -149,9 +149,10 @@ function bindOverview(chart) {
     const cross = area.appendChild(document.createElementNS(SVG, "line"));
     view.setAttribute("class", "view");
     view.setAttribute("y", "2");
-    view.setAttribute("height", String(area.clientHeight - 24));
+    const bottom = area.clientHeight - (id === "equity" ? 8 : 22);
+    view.setAttribute("height", String(bottom - 2));
     cross.setAttribute("class", "cross");
-    cross.setAttribute("y2", String(area.clientHeight - 22));
+    cross.setAttribute("y2", String(bottom));
     cross.setAttribute("visibility", "hidden");
     return { area, view, cross };
   });

@@ -20,7 +20,7 @@ _MONDAY = 3
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Rows of cells under ``heads``: returns (None where there was no bar), the last of each row for the whole row."""
+    """Rows of cells under ``heads``: returns (None where there is none), the last of each row for the whole row."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
@@ -44,7 +44,7 @@ def _cell(value: float | None, most: float) -> str:
     if value is None:
         return "<td></td>"
     level = min(5, ceil(abs(value) / most * 5)) if most else 0
-    kind = f"{'up' if value > 0 else 'down'}{level}" if level else "total"
+    kind = f"{'up' if value > 0 else 'down'}{level}" if level else "plain"
     return f'<td class="{kind}">{percent(value, signed=True)[:-2]}</td>'
 
 
@@ -73,16 +73,17 @@ def daily(subject: Subject) -> Calendar | None:
     return Calendar((*_DAYS, "Week"), tuple(rows))
 
 
-def _returns(subject: Subject, unit: str) -> dict[int, float]:
+def _returns(subject: Subject, unit: str) -> dict[int, float | None]:
     """By the number of the period since 1970, from its bars that opened within it: from the last equity before it (the
-    start cash) to the last in it."""
+    start cash) to the last in it; None where nothing was left before it."""
     made = subject.made
     periods = made.stamps.astype("datetime64[ms]").astype(f"datetime64[{unit}]").astype(np.int64)
     ends = np.append(np.flatnonzero(np.diff(periods)), len(periods) - 1)
     equity = np.concatenate(([float(subject.options.cash)], made.equity[ends]))
     before = np.where(equity[:-1] > 0.0, equity[:-1], np.nan)
-    returns = np.nan_to_num(equity[1:] / before - 1.0, nan=0.0)
-    return dict(zip(periods[ends].tolist(), returns.tolist(), strict=True))
+    returns = equity[1:] / before - 1.0
+    told = zip(periods[ends].tolist(), returns.tolist(), np.isfinite(returns).tolist(), strict=True)
+    return {period: value if finite else None for period, value, finite in told}
 
 
 def _together(row: tuple[float | None, ...]) -> float | None:

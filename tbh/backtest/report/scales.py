@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil, floor, isfinite, log10
 
@@ -111,16 +111,17 @@ def percent(value: float, *, signed: bool = False) -> str:
     """A fraction in per cent: two decimals, fewer above a thousand per cent, more below a tenth."""
     shown = value * 100
     decimals = 0 if abs(shown) >= 1_000 else 2 if abs(shown) >= 0.1 or not shown else 3
-    return minus(f"{shown:{'+' if signed else ''},.{decimals}f}") + "\u00a0%"
+    sign = "+" if signed and round(shown, decimals) else ""
+    return minus(f"{shown:{sign},.{decimals}f}") + "\u00a0%"
 
 
-def short(value: float) -> str:
-    """A number on an axis: 12, 1.5k, 3M."""
-    for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            divisor = 1e3 if name == "k" else size
-            return minus(f"{value / divisor:,.6g}{name}")
-    return minus(f"{value:,.6g}")
+def short(values: Sequence[float]) -> list[str]:
+    """Numbers on one axis, all in the unit that the largest asks for: 12, 1.5k, 3M."""
+    largest = max((abs(value) for value in values), default=0.0)
+    size, name = next(
+        (each for each in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if largest >= each[0] * 10), (1.0, "")
+    )
+    return [minus(f"{round(value / size, 9):,.6g}") + (name if value else "") for value in values]
 
 
 def minus(text: str) -> str:

@@ -64,7 +64,7 @@ def _by_return(subject: Subject) -> str:
             text = f"below {end}"
         elif place == last:
             text = f"{begin} or more"
-        label = short(round(place * step * 100, 6)) if place >= first and place % marked == 0 else ""
+        label = short([round(place * step * 100, 6)])[0] if place >= first and place % marked == 0 else ""
         kind = "loss" if place < 0 else "win"
         bars.append(Bar(label, count, kind, f"{count:,} trades {text}"))
     return bar_chart("Histogram of the trades' returns", bars, height=200, edges=True)
