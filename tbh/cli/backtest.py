@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"{args.strategy}: {error}") from error
         if write_report is not None:
             stages.begin("writing the report")
-            write_report(files, symbols, strategy, markets, options, made)
+            told = as_json(strategy.name, symbols, options, made)
+            write_report(told, definition.canonical_json(), strategy.definition, files, markets, options, made)
     _print(args, strategy, symbols, options, markets, made)
     return 0
 

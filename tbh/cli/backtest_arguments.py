@@ -22,7 +22,7 @@ _MODELS = {"none": 0, "fixed": 1, "proportional": 1, "volume_share": 1, "random"
 _EXAMPLES = """examples:
   tbh backtest --strategy my.json --candles btc-1m.parquet
   tbh backtest --strategy my.json --candles btc-1m.csv.gz --cash 5000 --fee 0.0004 --json
-  tbh backtest --strategy my.json --candles btc-1m.parquet --report out && open out/report.html
+  tbh backtest --strategy my.json --candles btc-1m.parquet --report out
   tbh backtest --strategy my.json --candles btc-1m.parquet --slippage proportional:0.0002 --latency-ms 250
   tbh backtest --strategy my.json --candles btc.csv --symbol BTC/USDT --candles eth.csv --symbol ETH/USDT
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tbh.backtest.columns import Columns
 from tbh.backtest.engine import Run
@@ -12,11 +13,11 @@ from tbh.backtest.options import Options
 from tbh.backtest.report.folder import FolderRefused, check_folder
 from tbh.backtest.report.subject import Subject
 from tbh.backtest.report.write import write_report
-from tbh.cli.backtest_view import as_json
 from tbh.cli.parser import CommandError
-from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.shapes import Definition
 
-Reporter = Callable[[Sequence[Path], Sequence[str], DynamicStrategy, Sequence[Columns], Options, Run], None]
+Reporter = Callable[[Mapping[str, Any], str, Definition, Sequence[Path], Sequence[Columns], Options, Run], None]
+"""What ``--json`` prints, the strategy as JSON text, the definition with its stops, and what was run over what."""
 
 
 def reporter(folder: Path) -> Reporter:
@@ -27,17 +28,19 @@ def reporter(folder: Path) -> Reporter:
         raise CommandError(f"--report: {error}") from error
 
     def write(
+        told: Mapping[str, Any],
+        strategy: str,
+        definition: Definition,
         files: Sequence[Path],
-        symbols: Sequence[str],
-        strategy: DynamicStrategy,
         markets: Sequence[Columns],
         options: Options,
         made: Run,
     ) -> None:
         subject = Subject(
-            told=as_json(strategy.name, symbols, options, made),
-            definition=json.loads(strategy.definition.canonical_json()),
-            symbols=symbols,
+            told=told,
+            definition=json.loads(strategy),
+            stops=definition.stops.model_dump(mode="json", exclude_none=True),
+            symbols=told["symbols"],
             files=files,
             markets=markets,
             options=options,

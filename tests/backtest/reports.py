@@ -75,6 +75,7 @@ def subject_of(
     return Subject(
         told=as_json(name or strategy.name, symbols, settings, made) | {"seconds": 1.0, "bars_per_s": 1.0},
         definition=json.loads(strategy.definition.canonical_json()),
+        stops=strategy.definition.stops.model_dump(mode="json", exclude_none=True),
         symbols=symbols,
         files=files,
         markets=markets,

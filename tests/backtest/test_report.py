@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tbh.backtest.report.periods import daily, monthly
 from tbh.backtest.report.subject import Subject
 from tbh.backtest.report.tables import COLUMNS
 from tbh.backtest.report.write import write_report
-from tests.backtest.reports import subject_of, walk
+from tests.backtest.reports import CROSS, subject_of, walk
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -260,3 +261,21 @@ def test_a_run_in_which_nothing_was_traded_has_its_report_too(tmp_path: Path) ->
     assert "Nothing was traded." in (tmp_path / "out" / "report.html").read_text()
     assert (tmp_path / "out" / "trades.csv").read_text() == ",".join(COLUMNS) + "\n"
     assert json.loads((tmp_path / "out" / "trades.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("basis", "options", "drawn"),
+    [
+        ("entry", {}, True),
+        ("entry", {"volume_share": Decimal(1)}, True),
+        ("signal_close", {}, True),
+        ("signal_close", {"volume_share": Decimal(1)}, False),
+    ],
+)
+def test_levels_are_drawn_where_it_is_known_from_what_they_count(
+    tmp_path: Path, basis: str, options: dict[str, Any], drawn: bool
+) -> None:
+    definition = CROSS | {"stops": {"basis": basis, "stop_loss": "0.004"}}
+    html = html_of(subject_of(tmp_path, [walk(400)], definition=definition, **options))
+    assert bool(json.loads(parsed(html).inside["application/json"])["stops"]) is drawn
+    assert ("Levels are drawn from the" in html) is drawn

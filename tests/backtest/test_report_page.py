@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tbh.backtest.columns import columns_of
 from tbh.backtest.native import Runner
 from tbh.backtest.report.write import write_report
 from tests.backtest.browser import Browser, chromium
-from tests.backtest.reports import subject_of, walk
+from tests.backtest.reports import CROSS, subject_of, walk
 from tests.backtest.test_report import HOSTILE
 
 YEAR_MAX_BYTES = 5_000_000
@@ -124,6 +125,53 @@ def test_a_row_of_the_list_leads_to_its_trade_in_the_chart(opened: Callable[...,
     page.run(DRAWN)
     assert f"trade {number}: " in page.run(READOUT)
     assert page.run("document.activeElement.id") == "chart"
+
+
+LEVELS = """(async () => {
+  const facts = JSON.parse(element('facts').textContent);
+  const arrays = await unpack(element('packed').textContent, facts.plan);
+  const chart = { market: marketOf(facts.markets[0], 0, arrays), trades: tradesOf(facts.trades, arrays), facts };
+  return Array.from(chart.trades.cause, (cause, row) => {
+    const { target, stops } = levelsOf(chart, row);
+    const level = cause === 3 ? target : stops[stops.length - 1][2];
+    const bar = atOrAfter(chart.market.time, chart.trades.exit[row]);
+    return [cause, level, chart.trades.exit_price[row], chart.market.open[bar]];
+  });
+})()"""
+
+
+@pytest.mark.parametrize("basis", ["entry", "signal_close"])
+def test_stops_and_targets_are_drawn_where_the_engine_filled_them(
+    opened: Callable[..., Browser], tmp_path: Path, basis: str
+) -> None:
+    definition = CROSS | {"stops": CROSS["stops"] | {"basis": basis}}
+    write_report(tmp_path / "out", subject_of(tmp_path, [walk(6_000)], definition=definition, latency_bars=1))
+    found = opened((tmp_path / "out" / "report.html").as_uri()).run(LEVELS)
+    met: Counter[int] = Counter()
+    for cause, level, left_at, opened_at in found:
+        # One that the open was beyond already fills there.
+        if cause and left_at != opened_at:
+            assert level == pytest.approx(left_at, abs=1e-6)
+            met[cause] += 1
+    assert min(met[cause] for cause in (1, 2, 3)) >= 10
+
+
+def test_pointing_tells_the_candle_and_the_equity(opened: Callable[..., Browser]) -> None:
+    page = opened()
+
+    def point(at: str, down: float) -> None:
+        x, y = page.run(
+            f"(() => {{ const {{ x, y, width, height }} = document.querySelector('{at}')"
+            f".getBoundingClientRect(); return [x + width / 2, y + height * {down}]; }})()"
+        )
+        page.page("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        page.run(DRAWN)
+
+    point("#equity .area", 0.5)
+    assert " · drawdown " in page.run("document.getElementById('overview').textContent")
+    page.run("document.getElementById('chart').scrollIntoView({ block: 'center', behavior: 'instant' })")
+    point("#chart", 0.3)
+    assert all(word in page.run(READOUT) for word in ("open ", "high ", "low ", "close ", "equity "))
 
 
 def test_another_market_is_drawn_when_it_is_chosen(opened: Callable[..., Browser]) -> None:

@@ -14,7 +14,7 @@ import tbh.cli.backtest
 from tbh.backtest.native import plain_runner
 from tbh.backtest.report.folder import NAMES
 from tbh.cli import main as cli_main
-from tests.cli.test_backtest import CROSS, candle_file
+from tests.cli.test_backtest import CROSS, DENIED, candle_file
 
 Run = Callable[..., tuple[int, str, list[str]]]
 
@@ -70,3 +70,23 @@ def test_a_folder_with_other_things_in_it_is_refused_in_one_line_before_anything
 def test_a_plain_backtest_does_not_import_the_report() -> None:
     program = "import sys, tbh.cli.backtest; sys.exit(any('report' in name for name in sys.modules if 'tbh' in name))"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_a_report_reaches_nothing_but_its_folder(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (tmp_path / "cross.json").write_text(json.dumps(CROSS))
+    candles = candle_file(tmp_path / "bars.csv", 300)
+    command = [sys.executable, "-B", "-c", DENIED, str(kept), "backtest", "--strategy", str(tmp_path / "cross.json")]
+    command += ["--candles", str(candles), "--report", str(kept / "out")]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "TBH_CACHE_DIR": str(kept)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(one.name for one in (kept / "out").iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("folder", ["/", "/proc/none"])
+def test_places_where_nothing_can_be_made_are_refused_in_one_line(run: Run, folder: str) -> None:
+    code, out, errors = run("--report", folder)
+    assert (code, out, len(errors)) == (78, "", 1)
+    assert errors[0].startswith(f"tbh: --report: {folder} ")

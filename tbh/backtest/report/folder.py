@@ -26,7 +26,7 @@ def check_folder(folder: Path) -> Path:
         if place.exists() and not place.is_dir():
             raise FolderRefused(f"{folder} is no folder; name another")
         others = sorted(one.name for one in place.iterdir() if one.name not in NAMES) if place.exists() else []
-        parent = next(one for one in place.parents if one.exists())
+        parent = next((one for one in place.parents if one.exists()), place)
     except (OSError, RuntimeError) as error:
         raise FolderRefused(_because(folder, error)) from error
     if others:

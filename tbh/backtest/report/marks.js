@@ -87,56 +87,53 @@ function drawExit({ pen, colour }, [x, y], cause, size) {
   pen.stroke(shape);
 }
 
-// Stop loss and target from the definition's fractions; the trailing stop from the bars, as the engine learns of them.
-function drawLevels(chart, row, y) {
-  const { pen, colour, trades, market, facts } = chart;
+// The target, and the stop as stretches of [from, to, level], in the times of the bars on which they stood: from the
+// definition's fractions, and for a trailing stop from the bars, of which the engine learns when they close.
+function levelsOf({ trades, market, facts }, row) {
   const { stop_loss: loss, take_profit: profit, trailing, basis } = facts.stops;
   const sign = trades.side[row] > 0 ? 1 : -1;
   const first = Math.max(0, atOrAfter(market.time, trades.entry[row] + 1) - 1);
   const last = Math.max(first, atOrAfter(market.time, trades.exit[row] + 1) - 1);
-  const signal = Math.max(0, first - facts.delay);
-  const base = basis === "signal_close" ? market.close[signal] : trades.entry_price[row];
-  const stop = loss ? base * (1 - sign * Number(loss)) : null;
-  const x0 = chart.x(trades.entry[row]);
-  const x1 = chart.x(trades.exit[row] + market.step);
+  const base = basis === "signal_close" ? market.close[Math.max(0, first - facts.delay)] : trades.entry_price[row];
+  const fixed = loss ? base * (1 - sign * Number(loss)) : null;
+  const target = profit ? base * (1 + sign * Number(profit)) : null;
+  const end = market.time[last] + market.step;
+  const trails = trailing && market.step === facts.timeframe_ms && last - first <= TRAIL_BARS_MAX;
+  if (!trails) return { target, stops: fixed === null ? [] : [[market.time[first], end, fixed]] };
+  const stops = [];
+  let level = fixed;
+  let best = null;
+  for (let at = first; at <= last; at++) {
+    if (level !== null) {
+      const before = stops[stops.length - 1];
+      if (before && before[2] === level) before[1] = market.time[at] + market.step;
+      else stops.push([market.time[at], market.time[at] + market.step, level]);
+    }
+    const reached = sign > 0 ? market.high[at] : market.low[at];
+    best = best === null || sign * reached > sign * best ? reached : best;
+    const follows = best * (1 - sign * Number(trailing.distance));
+    const active = sign * (best / base - 1) >= Number(trailing.activate_at || 0);
+    if (active && (level === null || sign * follows > sign * level)) level = follows;
+  }
+  return { target, stops };
+}
+
+function drawLevels(chart, row, y) {
+  const { pen, colour, trades, market } = chart;
+  const { target, stops } = levelsOf(chart, row);
   pen.lineWidth = 1.2;
   pen.setLineDash([2, 3]);
-  if (profit) {
-    pen.strokeStyle = colour.win;
+  const stroke = (stretches, ink) => {
+    pen.strokeStyle = ink;
     pen.beginPath();
-    pen.moveTo(x0, y(base * (1 + sign * Number(profit))));
-    pen.lineTo(x1, y(base * (1 + sign * Number(profit))));
+    stretches.forEach(([from, to, level], number) => {
+      pen[number ? "lineTo" : "moveTo"](chart.x(from), y(level));
+      pen.lineTo(chart.x(to), y(level));
+    });
     pen.stroke();
-  }
-  pen.strokeStyle = colour.loss;
-  const exact = market.step === facts.timeframe_ms;
-  if (!trailing || !exact || last - first > TRAIL_BARS_MAX) {
-    if (stop !== null) {
-      pen.beginPath();
-      pen.moveTo(x0, y(stop));
-      pen.lineTo(x1, y(stop));
-      pen.stroke();
-    }
-  } else {
-    let level = stop;
-    let best = null;
-    let begun = false;
-    pen.beginPath();
-    for (let at = first; at <= last; at++) {
-      if (level !== null) {
-        if (!begun) pen.moveTo(chart.x(market.time[at]), y(level));
-        else pen.lineTo(chart.x(market.time[at]), y(level));
-        pen.lineTo(chart.x(market.time[at] + market.step), y(level));
-        begun = true;
-      }
-      const reached = sign > 0 ? market.high[at] : market.low[at];
-      best = best === null || sign * reached > sign * best ? reached : best;
-      const follows = best * (1 - sign * Number(trailing.distance));
-      const active = sign * (best / base - 1) >= Number(trailing.activate_at || 0);
-      if (active && (level === null || sign * follows > sign * level)) level = follows;
-    }
-    pen.stroke();
-  }
+  };
+  if (target !== null) stroke([[trades.entry[row], trades.exit[row] + market.step, target]], colour.win);
+  stroke(stops, colour.loss);
   pen.setLineDash([]);
 }
 

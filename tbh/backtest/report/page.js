@@ -159,8 +159,12 @@ function bindOverview(chart) {
   const peaks = new Float64Array(equity.value.length);
   let peak = chart.facts.cash;
   equity.value.forEach((value, row) => { peak = Math.max(peak, value); peaks[row] = peak; });
+  const partOf = (event) => {
+    const { left, width } = views[0].area.getBoundingClientRect();
+    return Math.min(Math.max((event.clientX - left) / width, 0), 1);
+  };
   const moved = (event) => {
-    const part = event.offsetX / views[0].area.clientWidth;
+    const part = partOf(event);
     const row = Math.min(atOrAfter(equity.time, first + part * (last - first)), equity.time.length - 1);
     const fallen = 1 - equity.value[row] / peaks[row];
     element("overview").textContent = `${moment(equity.time[row])} · equity ${money(equity.value[row])} · drawdown ${fixed(fallen * 100, 2)} %`;
@@ -176,7 +180,7 @@ function bindOverview(chart) {
       for (const { cross } of views) cross.setAttribute("visibility", "hidden");
     });
     area.addEventListener("click", (event) => {
-      const middle = first + event.offsetX / area.clientWidth * (last - first);
+      const middle = first + partOf(event) * (last - first);
       const whole = chart.to - chart.from >= chart.last - chart.first;
       const half = (whole ? (last - first) / 20 : chart.to - chart.from) / 2;
       chart.look(middle - half, middle + half);

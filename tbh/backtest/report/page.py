@@ -116,13 +116,12 @@ def _body(subject: Subject, figures: Figures, merged: int) -> str:
 
 
 def _facts(subject: Subject) -> dict[str, object]:
-    stops = subject.definition.get("stops") or {}
     return {
         "symbols": list(subject.symbols),
         "cash": float(subject.options.cash),
         "causes": CAUSES,
-        "stops": stops,
-        "delay": subject.options.latency_bars + 1,
+        "stops": dict(subject.levels),
+        "delay": subject.options.delay(subject.timeframe_s)[0] + 1,
         "timeframe_ms": subject.timeframe_s * 1000,
     }
 

@@ -151,7 +151,7 @@ def made_of(subject: Subject) -> str:
                 ("file", escape(one["file"])),
                 ("sha256", f"<code>{one['sha256']}</code>"),
                 ("bars", f"{one['bars']:,} of {timeframe(one['timeframe_s'])}"),
-                ("first and last open", f"{stamp(one['first_open'])} and {stamp(one['last_open'])} UTC"),
+                ("first and last open", f"{one['first_open']} and {one['last_open']}"),
                 (
                     "missing bars",
                     f"{one['missing_bars']:,} in {one['gaps']} gap(s), not filled in" if one["gaps"] else "none",
@@ -213,10 +213,10 @@ def _pairs(pairs: list[tuple[str, str]]) -> str:
 
 def stops_in_words(subject: Subject) -> str:
     """What the levels in the chart are, where there are any; empty for a strategy without stops."""
-    stops = subject.definition.get("stops") or {}
+    stops = subject.levels
     if not any(stops.get(name) for name in ("stop_loss", "take_profit", "trailing")):
         return ""
-    layered = bool(np.any(subject.made.trades.layers > 1))
-    return "Levels are drawn from the average entry price" + (
-        ", which moved while layers were added." if layered else "; the exits are where the engine filled them."
-    )
+    basis = "close of the signal" if stops["basis"] == "signal_close" else "average entry price"
+    moved = stops["basis"] == "entry" and bool(np.any(subject.made.trades.layers > 1))
+    rest = ", which moved while layers were added" if moved else ""
+    return f"Levels are drawn from the {basis}{rest}; the exits are where the engine filled them."

@@ -11,23 +11,32 @@ from typing import Any
 from tbh.backtest.columns import Columns
 from tbh.backtest.engine import Run
 from tbh.backtest.options import Options
+from tbh.infra.candles import iso
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A run with all that made it.
 
-    ``told`` is what ``--json`` prints of it; ``definition`` the strategy as plain JSON values; ``symbols``, ``files``
-    and ``markets`` have one each for each market.
+    ``told`` is what ``--json`` prints of it; ``definition`` the strategy, ``stops`` its part of that name, both as
+    plain JSON values; ``symbols``, ``files`` and ``markets`` have one each for each market.
     """
 
     told: Mapping[str, Any]
     definition: Mapping[str, Any]
+    stops: Mapping[str, Any]
     symbols: Sequence[str]
     files: Sequence[Path]
     markets: Sequence[Columns]
     options: Options
     made: Run
+
+    @property
+    def levels(self) -> Mapping[str, Any]:
+        """The stops whose levels can be drawn: not those that count from the close of the signal where an entry may
+        have waited, so that nobody can tell which bar that was."""
+        waited = self.options.volume_share is not None or "orders" in self.definition
+        return {} if waited and self.stops.get("basis") == "signal_close" else self.stops
 
     @property
     def timeframe_s(self) -> int:
@@ -57,7 +66,7 @@ def options_told(options: Options) -> dict[str, Any]:
 
 
 def candles_told(subject: Subject) -> list[dict[str, Any]]:
-    """Each market's candles: where from, how many, from when to when (ms UTC), sha256 of the file."""
+    """Each market's candles: where from, how many, from when to when, sha256 of the file."""
     return [
         {
             "symbol": symbol,
@@ -65,8 +74,8 @@ def candles_told(subject: Subject) -> list[dict[str, Any]]:
             "sha256": _hash(file),
             "bars": len(market),
             "timeframe_s": market.timeframe_s,
-            "first_open": int(market.stamps[0]),
-            "last_open": int(market.stamps[-1]),
+            "first_open": iso(int(market.stamps[0])),
+            "last_open": iso(int(market.stamps[-1])),
             "missing_bars": sum(gap.missing for gap in market.gaps),
             "gaps": len(market.gaps),
         }

@@ -13,6 +13,7 @@ from tbh.backtest.excursions import excursions, returns_of
 from tbh.backtest.figures import Figures
 from tbh.backtest.report.subject import Subject, candles_told, options_told
 from tbh.backtest.trades import CAUSES
+from tbh.infra.candles import iso
 
 COLUMNS = (
     "symbol",
@@ -80,9 +81,9 @@ def summary(subject: Subject, figures: Figures) -> dict[str, Any]:
         },
         "drawdowns": [
             {
-                "began": one.began_ms,
-                "deepest": one.deepest_ms,
-                "ended": one.ended_ms,
+                "began": iso(one.began_ms),
+                "deepest": iso(one.deepest_ms),
+                "ended": iso(one.ended_ms),
                 "recovered": one.recovered,
                 "depth": one.depth,
             }
