@@ -19,7 +19,7 @@ from tbh.strategies.definition import parse_definition
 from tbh.strategies.dynamic import DynamicStrategy
 
 START_MS = 1_767_225_600_000
-CROSS = {
+CROSS: dict[str, Any] = {
     "name": "cross",
     "timeframe": "1m",
     "indicators": [

@@ -18,6 +18,12 @@ from tbh.backtest.stats import drawdowns
 NONE = "–"
 _PARTS = ("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "sizing")
 """A definition reads in this order."""
+_REFUSED = {
+    "funds": "for want of cash",
+    "size": "of no size",
+    "entry_open": "while one was under way",
+    "max_open_positions": "beyond the positions allowed",
+}
 HOLD_MAX = 6.0
 """How many times as far buying and holding may move before the equity beside it would be a flat line."""
 
@@ -163,9 +169,11 @@ def made_of(subject: Subject) -> str:
     places = {name: place for place, name in enumerate(_PARTS)}
     parts = sorted(subject.definition.items(), key=lambda part: places.get(part[0], len(places)))
     text = escape(json.dumps(dict(parts), indent=2, ensure_ascii=False))
+    refused = ", ".join(f"{count:,} {_REFUSED.get(why, why)}" for why, count in subject.made.refused.items() if count)
     result = _pairs(
         [
             ("fingerprint of the trades", f"<code>{escape(str(subject.told['fingerprint']))}</code>"),
+            ("entries not sent", refused or "none"),
             ("engine", escape(str(subject.told["engine"]))),
             ("TBH", escape(__version__)),
         ]
