@@ -107,6 +107,19 @@ _ALL: Final[tuple[Scenario, ...]] = (
         {"stops": "always"},
     ),
     _scenario(
+        "an_entry_that_rests",
+        "L12",
+        "entries rest at a price, and fill while they are taken off: none is followed by another before that is known",
+        {
+            K.FILLS_IN_PARTS: 0.2,
+            K.FILL_AFTER_CANCEL: 0.3,
+            K.FILL_DURING_CANCEL: 0.3,
+            K.REPLY_LOST: 0.15,
+            K.PROCESS_KILLED: 0.02,
+        },
+        {"entries": "resting", "stops": "always"},
+    ),
+    _scenario(
         "no_stop_outlives_its_position",
         "L13",
         "positions close while their stops are being cancelled, lost and found: none is left over",

@@ -20,6 +20,7 @@ SYMBOL = "BTC/USDT"
 _CENT = Decimal("0.01")
 REPORTERS_SHARE = 0.1
 KEEPING_SHARE = 0.4
+LIMITS_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Setup:
 def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
     """The seed's. ``settings`` fix some of it: ``market`` (spot or linear), ``bars``, ``stops`` (always or never),
     ``layers``, ``lease_s``, ``reporters`` (some or none), ``cancels`` (told or silent), ``policy`` (protect, flatten or
-    hold)."""
+    hold), ``entries`` (resting, or at market as all are otherwise)."""
     spot = settings.get("market", "spot" if rng.random() < 0.5 else "linear") == "spot"
     fee = Decimal(rng.choice(("0.001", "0.0005", "0.00075", "0")))
     amount_step = Decimal(rng.choice(("0.001", "0.01")))
@@ -110,6 +111,7 @@ def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
             targets=rng.choice((0.3, 0.8, 1.0, 1.0)),
             trails=rng.choice((0.0, 0.8, 1.0, 1.0)),
             rests_from=START + timedelta(seconds=bar_s * (bars - 1)),
+            limits=LIMITS_SHARE if settings.get("entries") == "resting" else 0.0,
         ),
         reporters=settings.get("reporters", "some" if rng.random() < REPORTERS_SHARE else "none") != "none",
         keeps_reduce_only=rng.random() < KEEPING_SHARE and not spot,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tbh.messages.account import Position
+from tbh.messages.base import replace
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
-from tbh.messages.strategy import Sizing, SizingKind
+from tbh.messages.strategy import Limit, Sizing, SizingKind
 from tbh.strategies.base import Wish
 
 NAME = "trader"
@@ -21,7 +22,8 @@ NAME = "trader"
 class Habits:
     """How often (of bars) the trader does what, and how it guards itself (shares of positions; fractions of price).
 
-    ``qty`` is one layer's, in base; ``layers`` how many there may be. From ``rests_from`` on it decides nothing more.
+    ``qty`` is one layer's, in base; ``layers`` how many there may be; ``limits`` how many of its entries rest.
+    From ``rests_from`` on it decides nothing more.
     """
 
     qty: Decimal
@@ -35,6 +37,7 @@ class Habits:
     targets: float
     trails: float
     rests_from: datetime
+    limits: float = 0.0
 
 
 class ScriptedTrader:
@@ -62,10 +65,23 @@ class ScriptedTrader:
     def on_bar(self, position: Position | None) -> tuple[Wish, ...]:
         if self._last is None:
             raise ValueError("no bar has closed yet")
+        wishes = self._wishes(position, self._last)
+        return tuple(self._rests(wish, self._last) for wish in wishes) if self._habits.limits else wishes
+
+    def _rests(self, wish: Wish, bar: Candle) -> Wish:
+        """The wish, at a price perhaps. Its dice are its own: a trader at market decides as if there were none."""
+        dice = random.Random(f"{self._seed}/{bar.open_time.timestamp():.0f}/limit")
+        if not wish.purpose.increases_risk or dice.random() >= self._habits.limits:
+            return wish
+        bars, offset = dice.choice((1, 1, 2, 3, 5)), Decimal(dice.choice((0, 0, 1, 2, 5, 10))) / 10_000
+        until = bar.open_time + timedelta(seconds=self.timeframe_s * (bars + 1))
+        return replace(wish, limit=Limit(offset=offset, until=until))
+
+    def _wishes(self, position: Position | None, bar: Candle) -> tuple[Wish, ...]:
         habits = self._habits
-        if self._last.open_time >= habits.rests_from:
+        if bar.open_time >= habits.rests_from:
             return ()
-        chance = random.Random(f"{self._seed}/{self._last.open_time.timestamp():.0f}").random
+        chance = random.Random(f"{self._seed}/{bar.open_time.timestamp():.0f}").random
         if position is None:
             if chance() >= habits.enters:
                 return ()

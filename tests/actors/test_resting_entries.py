@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tbh.actors.order_resting import BAR_LATE_S
+from tbh.messages.account import AccountResynced
 from tbh.messages.orders import (
     CancelOrder,
+    Declined,
     Order,
     OrderDrafted,
     OrderStatus,
@@ -22,6 +24,7 @@ from tbh.messages.orders import (
     WithdrawEntries,
 )
 from tbh.runtime.probe import EPOCH
+from tests.actors.answers import to
 
 Desk = Any  # of this folder's conftest
 MINUTE = timedelta(minutes=1)
@@ -159,3 +162,69 @@ def test_timers_do_not_pile_up_over_many_of_them(desk: Desk, bars: int) -> None:
         desk.cancel(order)
         desk.probe.set_now(EPOCH + (2 * number + 2) * MINUTE)
     assert len(desk.probe.cell.context._timers) < 5
+
+
+# What follows one that has ended
+
+
+def followed(desk: Desk) -> tuple[Order, Order]:
+    """An entry taken off at a close, and the one decided on that close, on disk and not sent."""
+    first = rest(desk, bars=1, bar=0)
+    desk.probe.set_now(EPOCH + 2 * MINUTE)
+    desk.bar(101, 100, index=1)
+    desk.cancel(first)
+    desk.approve(Purpose.ENTRY, Side.BUY, bar=1, price=PRICE, good_until=EPOCH + 3 * MINUTE)
+    second: Order = desk.order(Purpose.ENTRY)
+    desk.record(second)
+    return first, second
+
+
+def test_the_next_is_sent_once_the_account_has_been_read_again(desk: Desk) -> None:
+    _, second = followed(desk)
+    assert desk.take(PlaceOrder) == []
+    desk.probe.tell(to(desk.probe, AccountResynced(requester="order_manager:ended", seq=0)))
+    assert [placed.order for placed in desk.take(PlaceOrder)] == [second]
+
+
+def test_the_next_is_withdrawn_when_the_last_has_filled_after_all(desk: Desk) -> None:
+    first, second = followed(desk)
+    desk.fill(first)
+    assert desk.state(second.client_order_id).status is OrderStatus.CANCELED
+    desk.probe.tell(to(desk.probe, AccountResynced(requester="order_manager:ended", seq=1)))
+    assert [placed.order.purpose for placed in desk.take(PlaceOrder)] == []
+    assert desk.probe.actor._book.qty == first.qty
+
+
+def test_one_decided_before_the_last_was_known_to_have_filled_is_declined(desk: Desk) -> None:
+    first = rest(desk, bars=1, bar=0)
+    desk.probe.set_now(EPOCH + 2 * MINUTE)
+    desk.bar(101, 100, index=1)
+    desk.cancel(first)
+    desk.fill(first)
+    desk.probe.take()
+    desk.approve(Purpose.ENTRY, Side.BUY, bar=1, price=PRICE, good_until=EPOCH + 3 * MINUTE)
+    assert [one.reason for one in desk.take(Declined)] == ["position_open"]
+
+
+def test_one_that_is_called_filled_and_is_short_of_it_is_cancelled_to_be_sure(desk: Desk) -> None:
+    order = rest(desk)
+    desk.fill(order, HALF)
+    desk.probe.take()
+    desk.found(order, OrderStatus.FILLED, HALF)
+    assert desk.state(order.client_order_id).status is OrderStatus.FILLED
+    assert canceled(desk) == [order.client_order_id]
+    desk.cancel(order, HALF)
+    desk.probe.advance(10, market=False)
+    assert canceled(desk) == []
+
+
+def test_an_exit_does_not_wait_for_what_a_resting_entry_may_have_filled(desk: Desk) -> None:
+    order = rest(desk)
+    desk.fill(order, HALF)
+    desk.bar(101, 100)
+    desk.cancel(order, HALF)
+    desk.probe.take()
+    desk.approve(Purpose.EXIT, Side.SELL, bar=2)
+    leave = desk.order(Purpose.EXIT)
+    desk.record(leave)
+    assert leave in [placed.order for placed in desk.take(PlaceOrder)]
