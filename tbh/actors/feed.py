@@ -140,7 +140,7 @@ class FeedActor(Actor):
                 raise ValueError(
                     f"bar {index} opens at {candle.open_time}, bar {last.index} at {last.candle.open_time}"
                 )
-            missing = since // self._bar - 1
+            missing = since // self._bar - (index - last.index)  # those that were counted and not told are there
             if missing > 0:
                 self.ctx.send(GapFound(symbol=self._feed.symbol, at=candle.open_time, missing=missing))
         self._last = self._bar_of(candle, index)

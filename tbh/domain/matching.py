@@ -171,6 +171,15 @@ class Matcher:
         """The bar ends at ``price``. Orders that came after the range was played meet it."""
         return self._see(price)
 
+    def pass_over(self, at: datetime, price: Decimal) -> None:
+        """Stand at the close of the bar that opened at ``at``: it and those before it have met nothing that rests, as
+        the caller has seen. ``ValueError`` when an order would execute at any price."""
+        if any(order.marketable for order in self._orders.values()):
+            raise ValueError("an order waits for the next price: no bar can be passed over")
+        self._begin()
+        self.bar_open = at
+        self.last_price = price
+
     # -- state
 
     def state(self) -> VenueState:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -24,7 +24,8 @@ from typing import Any, Protocol
 from tbh.domain.admission import Refusal
 from tbh.domain.matching import FeeIn, Matcher
 from tbh.domain.money import EXACT, ZERO, plain
-from tbh.domain.venue import Standing, locked_coins
+from tbh.domain.venue import Resting, Standing, locked_coins
+from tbh.infra.memory_account import MemoryAccount
 from tbh.infra.paper_account import AccountFile
 from tbh.infra.paper_rows import Cursor, OrderRow, request_text
 from tbh.messages.account import Balance
@@ -61,7 +62,8 @@ class AccountSummary:
 
 
 class PaperExchange:
-    """Implements ``tbh.ports.Exchange`` over the file at ``path``, which it makes if there is none.
+    """Implements ``tbh.ports.Exchange`` over the file at ``path``, which it makes if there is none; None is an account in
+    memory, for a market that is played once.
 
     ``cash`` (quote), ``volume_share`` and ``fee_in`` are ``Matcher``'s; a file made with other values, or for another
     market, is refused (``Fatal``, 78). ``tag`` goes into every order and trade id that the exchange gives, events are
@@ -73,7 +75,7 @@ class PaperExchange:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         market: Market,
         *,
         cash: Decimal,
@@ -89,8 +91,12 @@ class PaperExchange:
         self._matcher = Matcher(
             market, cash=cash, volume_share=volume_share, fee_in=fee_in, tag=tag, first_seq=first_seq
         )
-        settings = _settings(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
-        self._file = AccountFile(path, settings=settings, venue=self._matcher.state())
+        venue = self._matcher.state()
+        if path is None:
+            self._file: AccountFile | MemoryAccount = MemoryAccount(venue)
+        else:
+            settings = _settings(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
+            self._file = AccountFile(path, settings=settings, venue=venue)
         self._matcher.restore(self._file.venue)
         self._cursor = self._file.cursor
         self._seq = self._matcher.account.seq
@@ -243,6 +249,27 @@ class PaperExchange:
                 if events:
                     self._commit(events)
             return events
+
+    def pass_over(self, index: int, bar_open: datetime, price: Decimal) -> None:
+        """Go to the close of the bar ``index``, at ``price``, without playing it or those before it: the caller has seen
+        that nothing that rests meets any of their prices. ``ValueError`` behind a bar that is not over, or when an
+        order waits for the next price, whatever that is."""
+        with self._lock:
+            done = self._cursor
+            if done is not None and (done.phase is not Phase.CLOSE or index <= done.index):
+                raise ValueError(f"bar {index} can't be passed over behind {done}")
+            self._matcher.pass_over(bar_open, price)
+            self._cursor = Cursor(index, Phase.CLOSE, bar_open)
+
+    @property
+    def resting(self) -> Mapping[str, Resting]:
+        """Open orders by client id."""
+        return self._matcher.resting
+
+    @property
+    def qty(self) -> Decimal:
+        """What the account holds, signed base."""
+        return self._matcher.account.qty
 
     # -- inside
 

@@ -1,0 +1,244 @@
+"""A recorded market that tells a bar only where it concerns anybody.
+
+It plays the bars to the paper exchange as ``ReplayMarket`` does, phase by phase and in lock-step with the bot. But a bar
+is played only if it can move the account, and told only if the strategy or a guard can make something of it:
+
+- an order that waits for the next price, or one that is no guard of the position, has every bar played and told;
+- a stop or a target has the next bar played whose range reaches it;
+- a rule that is true, and counts by what is held, has its bar told;
+- a trailing stop has each bar told that is better than all since the last fill;
+- the last bar is told.
+
+All others are passed over in one step: the exchange is put at the close of the last of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tbh.backtest import slots as p
+from tbh.backtest.columns import Columns
+from tbh.infra.paper import PaperExchange
+from tbh.infra.replay import MarketClock
+from tbh.messages.market import Candle, Phase
+from tbh.messages.orders import Side
+from tbh.ports import FeedStep
+from tbh.strategies.base import FloatArray
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_LOOKED_AT = 64
+
+Rules = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sparse:
+    """What decides whether a bar is told: the ``rules`` (n) that are true on it, as the bits of ``engine.wishes``;
+    whether the definition ``pyramids`` and whether its stop ``trails``."""
+
+    rules: Rules
+    pyramids: bool
+    trails: bool
+
+
+class CandlesOf(Sequence[Candle]):
+    """The first ``count`` bars of ``market``, made when they are asked for."""
+
+    def __init__(self, market: Columns, count: int) -> None:
+        self._market = market
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Candle: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Candle]: ...
+    def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
+        places = range(self._count)[index]
+        return [self._at(place) for place in places] if isinstance(places, range) else self._at(places)
+
+    def _at(self, place: int) -> Candle:
+        opened, high, low, close, volume = (Decimal(repr(value)) for value in self._market.values[:, place].tolist())
+        at = EPOCH + int(self._market.stamps[place]) * _MS
+        return Candle(open_time=at, open=opened, high=high, low=low, close=close, volume=volume)
+
+
+class SparseMarket:
+    """Implements ``tbh.ports.Feed`` over the bars of ``market``, for one ``exchange``. ``sparse`` None plays and tells
+    every bar. Raises what the exchange raises."""
+
+    def __init__(
+        self, market: Columns, *, symbol: str, exchange: PaperExchange, clock: MarketClock, sparse: Sparse | None
+    ) -> None:
+        self.symbol = symbol
+        self.timeframe_s = market.timeframe_s
+        self.played = 0
+        self.told = 0
+        self._market = market
+        self._exchange = exchange
+        self._clock = clock
+        self._bar = timedelta(seconds=market.timeframe_s)
+        self._bars = CandlesOf(market, len(market))
+        self._index = 0
+        self._phase = Phase.OPEN
+        self._candle = self._bars[0]
+        self._owed: FeedStep | None = None
+        self._best: float | None = None
+        self._sparse = sparse
+        self._wanted = {} if sparse is None else _wanted(sparse)
+        clock.set(self._candle.open_time)
+
+    @property
+    def position(self) -> int:
+        """Bars that have closed."""
+        return self._index
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last bar has closed."""
+        return self._index >= len(self._market) and self._owed is None
+
+    def history(self) -> Sequence[Candle]:
+        return CandlesOf(self._market, self._index)
+
+    def poll(self) -> Sequence[FeedStep] | None:
+        """One step: the next phase that did something to the account, or the next close that concerns anybody; None
+        after the last one."""
+        if self._owed is not None:
+            owed, self._owed = self._owed, None
+            return (owed,)
+        while self._index < len(self._market):
+            step = self._play()
+            if step is not None:
+                return (step,)
+        return None
+
+    def _play(self) -> FeedStep | None:
+        """The next phase; what there is to tell of it."""
+        phase = self._phase
+        if phase is Phase.OPEN:
+            self._pass_over()
+        index, candle = self._index, self._candle
+        self._clock.set(self._time(candle, phase))
+        events = self._exchange.play(index, phase, candle)
+        if events:
+            self._best = None  # another position, perhaps: the next bar is told whatever it is
+        if phase is not Phase.CLOSE:
+            self._phase = Phase.RANGE if phase is Phase.OPEN else Phase.CLOSE
+            step = FeedStep(phase=phase, bar_open=candle.open_time, price=candle.open, index=index)
+            return step if events else None
+        self.played += 1
+        self._index, self._phase = index + 1, Phase.OPEN
+        step = FeedStep(phase=phase, bar_open=candle.open_time, price=candle.close, index=index, candle=candle)
+        told = self._concerns(index)
+        if not events:
+            return step if told else None
+        # What the close did to the account is known to all before anybody decides on the bar.
+        self._owed = step if told else None
+        return replace(step, candle=None)
+
+    # Which bars there are to play, and to tell
+
+    def _pass_over(self) -> None:
+        index = self._index
+        sparse = self._sparse
+        if sparse is not None:
+            last = len(self._market) - 1
+            first = min(self._first_that_matters(index, sparse), last)
+            if first > index:
+                before = first - 1
+                at = EPOCH + int(self._market.stamps[before]) * _MS
+                price = Decimal(repr(float(self._market.values[p.CLOSE, before])))
+                self._exchange.pass_over(before, at, price)
+                self._index = first
+        self._candle = self._bars[self._index]
+
+    def _first_that_matters(self, index: int, sparse: Sparse) -> int:
+        """The first bar from ``index`` on that has to be played."""
+        resting = self._exchange.resting.values()
+        if any(order.marketable or not order.reduce_only for order in resting):
+            return index
+        first = self._next_wanted(index)
+        highs, lows = self._market.values[p.HIGH], self._market.values[p.LOW]
+        for order in resting:
+            price = order.stop_price if order.stop_price is not None else order.price
+            assert price is not None  # what has neither is marketable
+            # A buy stop and a sell limit wait for a higher price. Floats keep the order of the decimals that they stand
+            # for, so that no bar is missed.
+            if (order.side is Side.BUY) is (order.stop_price is not None):
+                first = _first_from(highs, index, first, float(price), above=True)
+            else:
+                first = _first_from(lows, index, first, float(price), above=False)
+        held = self._exchange.qty
+        if sparse.trails and held:
+            if self._best is None:
+                return index
+            # Better than the best: the next float beyond it.
+            if held > 0:
+                return _first_from(highs, index, first, float(np.nextafter(self._best, np.inf)), above=True)
+            return _first_from(lows, index, first, float(np.nextafter(self._best, -np.inf)), above=False)
+        return first
+
+    def _next_wanted(self, index: int) -> int:
+        wanted = self._wanted[_sign(self._exchange.qty)]
+        place = int(np.searchsorted(wanted, index))
+        return int(wanted[place]) if place < len(wanted) else len(self._market)
+
+    def _concerns(self, index: int) -> bool:
+        """Whether anybody can make something of the close of bar ``index``, which has been played."""
+        told = self._sparse is None or self._tell(index, self._sparse)
+        self.told += told
+        return told
+
+    def _tell(self, index: int, sparse: Sparse) -> bool:
+        held = self._exchange.qty
+        told = index + 1 == len(self._market) or self._next_wanted(index) == index
+        if sparse.trails and held:
+            price = float(self._market.values[p.HIGH if held > 0 else p.LOW, index])
+            if self._best is None or (price > self._best if held > 0 else price < self._best):
+                self._best = price
+                told = True
+        return told or any(not order.reduce_only for order in self._exchange.resting.values())
+
+    def _time(self, candle: Candle, phase: Phase) -> datetime:
+        if phase is Phase.OPEN:
+            return candle.open_time
+        return candle.open_time + (self._bar / 2 if phase is Phase.RANGE else self._bar)
+
+
+def _wanted(sparse: Sparse) -> dict[int, npt.NDArray[np.int64]]:
+    """By the sign of what is held: the bars on which a rule is true that counts then."""
+    masks = {
+        0: p.ENTRY_LONG | p.ENTRY_SHORT,
+        1: p.EXIT_LONG | (p.MORE_LONG if sparse.pyramids else 0),
+        -1: p.EXIT_SHORT | (p.MORE_SHORT if sparse.pyramids else 0),
+    }
+    return {sign: np.flatnonzero(sparse.rules & np.uint8(mask)) for sign, mask in masks.items()}
+
+
+def _sign(qty: Decimal) -> int:
+    return (qty > 0) - (qty < 0)
+
+
+def _first_from(values: FloatArray, start: int, end: int, level: float, *, above: bool) -> int:
+    """The first row within ``start`` and ``end`` at ``level`` or beyond it; ``end`` for none."""
+    width = _LOOKED_AT
+    while start < end:
+        part = values[start : min(start + width, end)]
+        found = part >= level if above else part <= level
+        place = int(found.argmax())
+        if found[place]:
+            return start + place
+        start += len(part)
+        width *= 4
+    return end

@@ -1,0 +1,190 @@
+"""The straight host: a whole tree on one thread, every message delivered at once and in the order of its sending.
+
+Nothing is drawn and nothing waits for time: who sends has its message handled as soon as all that was sent before has
+been. So a run is a function of what the tree is told, at the least price that a delivery can have. The cells, the
+actors and the wiring are those of every other host; what differs from the simulator is that no message overtakes
+another and no port call takes time.
+
+Process time stands still while there is a message to deliver, or something outside (``on_settled``) that goes on when
+the tree has come to rest. Only when somebody waits for a timer does it leap to the next one that is due. A timer that
+does nothing but repeat itself therefore never fires while the tree has other work.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from heapq import heappop, heappush
+from typing import Any
+
+from tbh.messages.base import Message
+from tbh.messages.system import Stop, Urgent
+from tbh.runtime.actor import Log
+from tbh.runtime.cell import Cell, CellState
+from tbh.runtime.host import Intercept
+from tbh.runtime.hosting import TreeHost
+from tbh.runtime.mailbox import Envelope, MailboxFull
+from tbh.runtime.supervise import ChildSpec
+
+
+class StraightHost(TreeHost):
+    """Runs a tree in its caller's thread, in no time. The arguments are those of the other hosts; ``heard`` is told of
+    each message of the types that it maps, as it is sent. ``messages`` counts the deliveries."""
+
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        *,
+        now: Callable[[], datetime],
+        seed: int | str = 0,
+        log: Callable[[str], Log] | None = None,
+        external: Iterable[type[Message]] = (),
+        on_settled: Callable[[], None] | None = None,
+        intercept: Intercept | None = None,
+        heard: dict[type[Message], Callable[[Any], None]] | None = None,
+    ) -> None:
+        super().__init__(
+            specs, now=now, seed=seed, log=log, external=external, on_settled=on_settled, intercept=intercept
+        )
+        self.messages = 0
+        self._now_s = 0.0
+        self._seq = 0
+        self._queue: deque[tuple[Cell, Envelope]] = deque()
+        self._timers: list[tuple[float, int, Cell, Message, int, list[bool]]] = []
+        self._heard = heard or {}
+        self._cells = {spec.name: Cell(spec, self) for spec in self.specs}
+        self._awaited = tuple(cell for cell in self._cells.values() if not cell.spec.background)
+        self._takers = {
+            kind: tuple(self._cells[name] for name in names) for kind, names in self.prove_wiring().items()
+        }
+
+    # ------------------------------------------------------------ driving
+
+    def start(self) -> None:
+        """Start the children, in their order."""
+        for cell in self._cells.values():
+            cell.busy = True
+            cell.start()
+            cell.busy = False
+            self._pump(cell)
+
+    def run(self, *, done: Callable[[], bool]) -> None:
+        """Deliver until ``done()`` (asked whenever the tree has come to rest, and before time leaps), until nothing is
+        due, or until the tree escalates."""
+        while not self.escalated.is_set():
+            self._deliver_all()
+            if self.escalated.is_set() or done():
+                return
+            if self.on_settled is not None and self._settled():
+                self.on_settled()
+                if self._queue:
+                    continue
+                if done():
+                    return
+            if not self._leap():
+                return
+
+    def _settled(self) -> bool:
+        return all(cell.settled for cell in self._awaited)
+
+    def _deliver_all(self) -> None:
+        queue, popleft = self._queue, self._queue.popleft
+        delivered = 0
+        while queue:
+            cell, envelope = popleft()
+            delivered += 1
+            mailbox = cell.mailbox
+            if mailbox.suspended or mailbox.items or mailbox.urgent:
+                self._keep(cell, envelope)
+            else:
+                cell.busy = True
+                cell.handle(envelope)
+                cell.busy = False
+            if mailbox.items or mailbox.urgent:
+                self._pump(cell)
+        self.messages += delivered
+
+    def _keep(self, cell: Cell, envelope: Envelope) -> None:
+        if isinstance(envelope.message, Urgent):
+            cell.mailbox.offer_urgent(envelope)
+            return
+        try:
+            cell.mailbox.offer(envelope)
+        except MailboxFull:
+            self.overflowed(cell, envelope)
+
+    def _pump(self, cell: Cell) -> None:
+        while not cell.busy and (envelope := cell.mailbox.take()) is not None:
+            cell.busy = True
+            cell.handle(envelope)
+            cell.busy = False
+
+    def _leap(self) -> bool:
+        """Go to the next timer that stands; False when there is none."""
+        while self._timers:
+            due_s, _, cell, timer, incarnation, alive = heappop(self._timers)
+            if alive[0]:
+                self._now_s = max(self._now_s, due_s)
+                self._seq += 1
+                self._queue.append((cell, Envelope(self._seq, cell.name, cell.name, 0, timer, incarnation)))
+                return True
+        return False
+
+    def stop(self) -> list[str]:
+        """Stop every child in reverse start order, each after what it has and what is on its way to it; the names of
+        those that did not end."""
+        self._deliver_all()
+        for cell in reversed(self._cells.values()):
+            self.tell(cell.name, Stop())
+            self._deliver_all()
+        return [cell.name for cell in reversed(self._cells.values()) if cell.state is not CellState.STOPPED]
+
+    # ------------------------------------------------------------ what cells need
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def route(self, sender: str, message: Message, cause: int) -> None:
+        kind = type(message)
+        if kind in self._heard:
+            self._heard[kind](message)
+        takers = self._takers.get(kind)
+        if takers is None:
+            self._unrouted(message)
+            return
+        seq = self._seq
+        for cell in takers:
+            seq += 1
+            self._queue.append((cell, Envelope(seq, sender, cell.name, cause, message)))
+        self._seq = seq
+
+    def tell(self, name: str, message: Message) -> None:
+        cell = self._cells[name]
+        self._seq += 1
+        self._queue.append((cell, Envelope(self._seq, "host", name, 0, message)))
+
+    def requeue(self, cell: Cell, envelopes: list[Envelope]) -> None:
+        cell.mailbox.put_back(envelopes)
+
+    def start_timer(self, cell: Cell, delay_s: float, timer: Message, incarnation: int) -> list[bool]:
+        alive = [True]
+        self._seq += 1
+        heappush(self._timers, (self._now_s + max(delay_s, 1e-6), self._seq, cell, timer, incarnation, alive))
+        return alive
+
+    def stop_timer(self, token: list[bool]) -> None:
+        token[0] = False
+
+    def look_again(self) -> None:
+        """Nothing to do: ``run`` looks whenever it has nothing to deliver."""
+
+    def call_after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """A pause costs no time here."""
+        act()
+
+    # ------------------------------------------------------------ what people look at
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(self._cells.values())
