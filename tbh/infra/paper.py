@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,7 +164,8 @@ class PaperExchange:
             return ()
         with self._held(timeout_s):
             if self._recent and self._recent[0].seq <= after + 1:
-                return tuple(event for event in self._recent if event.seq > after)
+                fresh = list(takewhile(lambda event: event.seq > after, reversed(self._recent)))
+                return tuple(reversed(fresh))
             return self._file.events(after)
 
     def last_seq(self) -> int:

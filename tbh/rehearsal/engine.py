@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from tbh.messages.market import Advance, Market
 from tbh.messages.orders import Declined, Fill, Order
 from tbh.messages.strategy import Refused
 from tbh.plan import DEMO
+from tbh.ports import OutboxEntry, SyncResult
 from tbh.rehearsal.booked import Book, Booked, equity_of, raw_of
 from tbh.rehearsal.market import CandlesOf, Sparse, SparseMarket
 from tbh.runtime.straight import StraightHost
@@ -118,7 +119,7 @@ class Rehearsal:
                     feed=self.feed,
                     exchange=self.exchange,
                     store=self.store,
-                    rpc=MemoryRpc(DEMO.bot_id, monotonic=lambda: self.host.monotonic(), boot_id=BOOT),  # noqa: PLW0108
+                    rpc=_Database(DEMO.bot_id, monotonic=lambda: self.host.monotonic(), boot_id=BOOT),  # noqa: PLW0108
                     sink=_Nowhere(),
                     channels=(),
                     limits=RiskLimits(),
@@ -204,6 +205,13 @@ class Rehearsal:
         state = self.store.order(fill.client_order_id)
         assert state is not None, "only the bot's own orders trade here"
         return state.order
+
+
+class _Database(MemoryRpc):
+    """A database that takes every journal entry and keeps none: nobody will read them."""
+
+    def sync(self, *, store_id: str, first_seq: int, entries: Sequence[OutboxEntry]) -> SyncResult:
+        return SyncResult(last_seq=entries[-1].seq if entries else first_seq - 1, refused=())
 
 
 class _Nowhere:

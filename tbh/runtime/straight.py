@@ -1,13 +1,11 @@
 """The straight host: a whole tree on one thread, every message delivered at once and in the order of its sending.
 
-Nothing is drawn and nothing waits for time: who sends has its message handled as soon as all that was sent before has
-been. So a run is a function of what the tree is told, at the least price that a delivery can have. The cells, the
-actors and the wiring are those of every other host; what differs from the simulator is that no message overtakes
-another and no port call takes time.
+Nothing is drawn and no port call takes time, so a run is a function of what the tree is told, at the least price that a
+delivery can have. The cells, the actors and the wiring are those of every other host. Actors in the background hear of
+things a few hundred messages at a time, or as soon as the others have nothing to do but wait.
 
-Process time stands still while there is a message to deliver, or something outside (``on_settled``) that goes on when
-the tree has come to rest. Only when somebody waits for a timer does it leap to the next one that is due. A timer that
-does nothing but repeat itself therefore never fires while the tree has other work.
+Process time moves in two ways. Each time the tree has come to rest, and something outside (``on_settled``) goes on, a
+``turn_s`` has passed. And when somebody waits for a timer, time leaps to the next one that is due.
 """
 
 from __future__ import annotations
@@ -27,10 +25,16 @@ from tbh.runtime.hosting import TreeHost
 from tbh.runtime.mailbox import Envelope, MailboxFull
 from tbh.runtime.supervise import ChildSpec
 
+TURN_S = 0.01
+BACKGROUND_MAX = 512
+"""So many messages for the background may wait while the foreground goes on."""
+
+_Queue = deque[tuple[Cell, Envelope]]
+
 
 class StraightHost(TreeHost):
-    """Runs a tree in its caller's thread, in no time. The arguments are those of the other hosts; ``heard`` is told of
-    each message of the types that it maps, as it is sent. ``messages`` counts the deliveries."""
+    """Runs a tree in its caller's thread. The arguments are those of the other hosts; ``heard`` is told of each message
+    of the types that it maps, as it is sent. ``messages`` counts the deliveries."""
 
     def __init__(
         self,
@@ -43,21 +47,28 @@ class StraightHost(TreeHost):
         on_settled: Callable[[], None] | None = None,
         intercept: Intercept | None = None,
         heard: dict[type[Message], Callable[[Any], None]] | None = None,
+        turn_s: float = TURN_S,
     ) -> None:
         super().__init__(
             specs, now=now, seed=seed, log=log, external=external, on_settled=on_settled, intercept=intercept
         )
         self.messages = 0
+        self._turn_s = turn_s
         self._now_s = 0.0
         self._seq = 0
-        self._queue: deque[tuple[Cell, Envelope]] = deque()
+        self._queue: _Queue = deque()
+        self._behind: _Queue = deque()
         self._timers: list[tuple[float, int, Cell, Message, int, list[bool]]] = []
         self._heard = heard or {}
         self._cells = {spec.name: Cell(spec, self) for spec in self.specs}
         self._awaited = tuple(cell for cell in self._cells.values() if not cell.spec.background)
         self._takers = {
-            kind: tuple(self._cells[name] for name in names) for kind, names in self.prove_wiring().items()
+            kind: tuple((self._cells[name], self._queue_of(self._cells[name])) for name in names)
+            for kind, names in self.prove_wiring().items()
         }
+
+    def _queue_of(self, cell: Cell) -> _Queue:
+        return self._behind if cell.spec.background else self._queue
 
     # ------------------------------------------------------------ driving
 
@@ -70,26 +81,38 @@ class StraightHost(TreeHost):
             self._pump(cell)
 
     def run(self, *, done: Callable[[], bool]) -> None:
-        """Deliver until ``done()`` (asked whenever the tree has come to rest, and before time leaps), until nothing is
-        due, or until the tree escalates."""
+        """Deliver until ``done()`` (asked whenever the tree has come to rest), until nothing is due, or until the tree
+        escalates."""
         while not self.escalated.is_set():
-            self._deliver_all()
-            if self.escalated.is_set() or done():
-                return
+            self._deliver(self._queue)
             if self.on_settled is not None and self._settled():
-                self.on_settled()
-                if self._queue:
+                if len(self._behind) > BACKGROUND_MAX:
+                    self._deliver(self._behind)
+                elif self._turn(self.on_settled):
                     continue
-                if done():
+                elif done():
                     return
-            if not self._leap():
+            if self._behind:
+                self._deliver(self._behind)
+            elif not self._queue and not self._leap():
                 return
+
+    def _turn(self, on_settled: Callable[[], None]) -> bool:
+        """The tree has come to rest: a turn passes. Whether that gives anybody anything to do."""
+        self._now_s += self._turn_s
+        timers = self._timers
+        while timers and timers[0][0] <= self._now_s:
+            self._fire(heappop(timers))
+        on_settled()
+        return bool(self._queue)
 
     def _settled(self) -> bool:
         return all(cell.settled for cell in self._awaited)
 
-    def _deliver_all(self) -> None:
-        queue, popleft = self._queue, self._queue.popleft
+    def _deliver(self, queue: _Queue) -> None:
+        """Everything that waits in ``queue``; of the background only while the foreground has nothing."""
+        popleft = queue.popleft
+        foreground = self._queue
         delivered = 0
         while queue:
             cell, envelope = popleft()
@@ -103,6 +126,8 @@ class StraightHost(TreeHost):
                 cell.busy = False
             if mailbox.items or mailbox.urgent:
                 self._pump(cell)
+            if foreground and queue is not foreground:
+                break
         self.messages += delivered
 
     def _keep(self, cell: Cell, envelope: Envelope) -> None:
@@ -123,13 +148,18 @@ class StraightHost(TreeHost):
     def _leap(self) -> bool:
         """Go to the next timer that stands; False when there is none."""
         while self._timers:
-            due_s, _, cell, timer, incarnation, alive = heappop(self._timers)
-            if alive[0]:
-                self._now_s = max(self._now_s, due_s)
-                self._seq += 1
-                self._queue.append((cell, Envelope(self._seq, cell.name, cell.name, 0, timer, incarnation)))
+            timer = heappop(self._timers)
+            self._now_s = max(self._now_s, timer[0])
+            if self._fire(timer):
                 return True
         return False
+
+    def _fire(self, timer: tuple[float, int, Cell, Message, int, list[bool]]) -> bool:
+        _, _, cell, message, incarnation, alive = timer
+        if alive[0]:
+            self._seq += 1
+            self._queue_of(cell).append((cell, Envelope(self._seq, cell.name, cell.name, 0, message, incarnation)))
+        return alive[0]
 
     def stop(self) -> list[str]:
         """Stop every child in reverse start order, each after what it has and what is on its way to it; the names of
@@ -139,6 +169,11 @@ class StraightHost(TreeHost):
             self.tell(cell.name, Stop())
             self._deliver_all()
         return [cell.name for cell in reversed(self._cells.values()) if cell.state is not CellState.STOPPED]
+
+    def _deliver_all(self) -> None:
+        while self._queue or self._behind:
+            self._deliver(self._queue)
+            self._deliver(self._behind)
 
     # ------------------------------------------------------------ what cells need
 
@@ -154,15 +189,15 @@ class StraightHost(TreeHost):
             self._unrouted(message)
             return
         seq = self._seq
-        for cell in takers:
+        for cell, queue in takers:
             seq += 1
-            self._queue.append((cell, Envelope(seq, sender, cell.name, cause, message)))
+            queue.append((cell, Envelope(seq, sender, cell.name, cause, message)))
         self._seq = seq
 
     def tell(self, name: str, message: Message) -> None:
         cell = self._cells[name]
         self._seq += 1
-        self._queue.append((cell, Envelope(self._seq, "host", name, 0, message)))
+        self._queue_of(cell).append((cell, Envelope(self._seq, "host", name, 0, message)))
 
     def requeue(self, cell: Cell, envelopes: list[Envelope]) -> None:
         cell.mailbox.put_back(envelopes)
