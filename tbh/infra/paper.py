@@ -253,12 +253,12 @@ class PaperExchange:
             return events
 
     def pass_over(self, index: int, bar_open: datetime, price: Decimal) -> None:
-        """Go to the close of the bar ``index``, at ``price``, without playing it or those before it: the caller has seen
-        that nothing that rests meets any of their prices. ``ValueError`` behind a bar that is not over, or when an
-        order waits for the next price, whatever that is."""
+        """Go to the close of the bar ``index``, at ``price``, without playing what is left until then: the caller has
+        seen that nothing that rests meets any price there. ``ValueError`` for a close that is over, or when an order
+        waits for the next price, whatever that is."""
         with self._lock:
             done = self._cursor
-            if done is not None and (done.phase is not Phase.CLOSE or index <= done.index):
+            if done is not None and (index < done.index or (index == done.index and done.phase is Phase.CLOSE)):
                 raise ValueError(f"bar {index} can't be passed over behind {done}")
             self._matcher.pass_over(bar_open, price)
             self._cursor = Cursor(index, Phase.CLOSE, bar_open)

@@ -14,10 +14,12 @@ All others are passed over in one step: the exchange is put at the close of the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import inf, nextafter
 from typing import overload
 
 import numpy as np
@@ -117,117 +119,131 @@ class SparseMarket:
         if self._owed is not None:
             owed, self._owed = self._owed, None
             return (owed,)
-        while self._index < len(self._market):
-            step = self._play()
-            if step is not None:
+        bars, sparse = len(self._market), self._sparse
+        while self._index < bars:
+            if sparse is not None and self._pass_over(sparse):
+                return (self._closed(),)
+            if self._index < bars and (step := self._play()) is not None:
                 return (step,)
         return None
 
+    # A bar, phase by phase
+
     def _play(self) -> FeedStep | None:
         """The next phase; what there is to tell of it."""
-        phase = self._phase
+        phase, index = self._phase, self._index
         if phase is Phase.OPEN:
-            self._pass_over()
-        index, candle = self._index, self._candle
+            self._candle = self._bars[index]
+        candle = self._candle
         self._clock.set(self._time(candle, phase))
         events = self._exchange.play(index, phase, candle)
         if events:
-            self._best = None  # another position, perhaps: the next bar is told whatever it is
+            self._best = None  # another position, perhaps: the bar is told whatever it is
         if phase is not Phase.CLOSE:
             self._phase = Phase.RANGE if phase is Phase.OPEN else Phase.CLOSE
-            step = FeedStep(phase=phase, bar_open=candle.open_time, price=candle.open, index=index)
-            return step if events else None
+            if not events:
+                return None
+            return FeedStep(phase=phase, bar_open=candle.open_time, price=candle.open, index=index)
         self.played += 1
-        self._index, self._phase = index + 1, Phase.OPEN
-        step = FeedStep(phase=phase, bar_open=candle.open_time, price=candle.close, index=index, candle=candle)
-        told = self._concerns(index)
+        step = self._closed() if self._sparse is None or self._concerns(index, self._sparse) else None
+        if step is None:
+            self._index, self._phase = index + 1, Phase.OPEN
         if not events:
-            return step if told else None
+            return step
         # What the close did to the account is known to all before anybody decides on the bar.
-        self._owed = step if told else None
-        return replace(step, candle=None)
+        self._owed = step
+        return FeedStep(phase=phase, bar_open=candle.open_time, price=candle.close, index=index)
 
-    # Which bars there are to play, and to tell
-
-    def _pass_over(self) -> None:
-        index = self._index
+    def _closed(self) -> FeedStep:
+        """Tell the close of the bar at which the exchange stands."""
+        index, candle = self._index, self._candle
+        self._index, self._phase = index + 1, Phase.OPEN
+        self.told += 1
         sparse = self._sparse
-        if sparse is not None:
-            last = len(self._market) - 1
-            first = min(self._first_that_matters(index, sparse), last)
-            if first > index:
-                before = first - 1
-                at = EPOCH + int(self._market.stamps[before]) * _MS
-                price = Decimal(repr(float(self._market.values[p.CLOSE, before])))
-                self._exchange.pass_over(before, at, price)
-                self._index = first
-        self._candle = self._bars[self._index]
-
-    def _first_that_matters(self, index: int, sparse: Sparse) -> int:
-        """The first bar from ``index`` on that has to be played."""
-        resting = self._exchange.resting.values()
-        if any(order.marketable or not order.reduce_only for order in resting):
-            return index
-        first = self._next_wanted(index)
-        highs, lows = self._market.values[p.HIGH], self._market.values[p.LOW]
-        for order in resting:
-            price = order.stop_price if order.stop_price is not None else order.price
-            assert price is not None  # what has neither is marketable
-            # A buy stop and a sell limit wait for a higher price. Floats keep the order of the decimals that they stand
-            # for, so that no bar is missed.
-            if (order.side is Side.BUY) is (order.stop_price is not None):
-                first = _first_from(highs, index, first, float(price), above=True)
-            else:
-                first = _first_from(lows, index, first, float(price), above=False)
-        held = self._exchange.qty
-        if sparse.trails and held:
-            if self._best is None:
-                return index
-            # Better than the best: the next float beyond it.
-            if held > 0:
-                return _first_from(highs, index, first, float(np.nextafter(self._best, np.inf)), above=True)
-            return _first_from(lows, index, first, float(np.nextafter(self._best, -np.inf)), above=False)
-        return first
-
-    def _next_wanted(self, index: int) -> int:
-        wanted = self._wanted[_sign(self._exchange.qty)]
-        place = int(np.searchsorted(wanted, index))
-        return int(wanted[place]) if place < len(wanted) else len(self._market)
-
-    def _concerns(self, index: int) -> bool:
-        """Whether anybody can make something of the close of bar ``index``, which has been played."""
-        told = self._sparse is None or self._tell(index, self._sparse)
-        self.told += told
-        return told
-
-    def _tell(self, index: int, sparse: Sparse) -> bool:
-        held = self._exchange.qty
-        told = index + 1 == len(self._market) or self._next_wanted(index) == index
-        if sparse.trails and held:
-            price = float(self._market.values[p.HIGH if held > 0 else p.LOW, index])
-            if self._best is None or (price > self._best if held > 0 else price < self._best):
-                self._best = price
-                told = True
-        return told or any(not order.reduce_only for order in self._exchange.resting.values())
+        if sparse is not None and sparse.trails and (held := self._exchange.qty):
+            self._best = float(self._market.values[p.HIGH if held > 0 else p.LOW, index])
+        self._clock.set(candle.open_time + self._bar)
+        return FeedStep(phase=Phase.CLOSE, bar_open=candle.open_time, price=candle.close, index=index, candle=candle)
 
     def _time(self, candle: Candle, phase: Phase) -> datetime:
         if phase is Phase.OPEN:
             return candle.open_time
         return candle.open_time + (self._bar / 2 if phase is Phase.RANGE else self._bar)
 
+    # Which bars there are to play, and to tell
 
-def _wanted(sparse: Sparse) -> dict[int, npt.NDArray[np.int64]]:
+    def _pass_over(self, sparse: Sparse) -> bool:
+        """Go to the close of the next bar that is told, or to the open of the next one that has to be played, whichever
+        comes first. Whether that is a bar to tell."""
+        index, resting = self._index, self._exchange.resting
+        for order in resting.values():
+            if order.marketable or not order.reduce_only:
+                return False
+        if self._phase is not Phase.OPEN and resting:
+            return False  # in the middle of a bar, new orders have only the rest of it before them
+        told = self._next_told(index, sparse)
+        played = self._next_reached(index, told + 1)
+        if played <= told:
+            if played > index:
+                self._stand_at(played - 1)
+                self._index = played
+            return False
+        self._stand_at(told)
+        if told != index or self._phase is Phase.OPEN:
+            self._candle = self._bars[told]
+        self._index = told
+        return True
+
+    def _stand_at(self, index: int) -> None:
+        market = self._market
+        price = Decimal(repr(float(market.values[p.CLOSE, index])))
+        self._exchange.pass_over(index, EPOCH + int(market.stamps[index]) * _MS, price)
+        self._phase = Phase.OPEN
+
+    def _next_told(self, index: int, sparse: Sparse) -> int:
+        """The first bar from ``index`` on whose close concerns anybody."""
+        held = self._exchange.qty
+        wanted = self._wanted[(held > 0) - (held < 0)]
+        place = bisect_left(wanted, index)
+        first = wanted[place] if place < len(wanted) else len(self._market) - 1
+        if not (sparse.trails and held):
+            return first
+        if self._best is None:
+            return index
+        # Better than the best: at the next float beyond it.
+        if held > 0:
+            return _first_from(self._market.values[p.HIGH], index, first, nextafter(self._best, inf), above=True)
+        return _first_from(self._market.values[p.LOW], index, first, nextafter(self._best, -inf), above=False)
+
+    def _next_reached(self, index: int, end: int) -> int:
+        """The first bar from ``index`` on, and before ``end``, whose range reaches what rests; ``end`` for none."""
+        highs, lows = self._market.values[p.HIGH], self._market.values[p.LOW]
+        for order in self._exchange.resting.values():
+            price = order.stop_price if order.stop_price is not None else order.price
+            assert price is not None  # what has neither is marketable
+            # A buy stop and a sell limit wait for a higher price. Floats keep the order of the decimals that they stand
+            # for, so that no bar is missed.
+            if (order.side is Side.BUY) is (order.stop_price is not None):
+                end = _first_from(highs, index, end, float(price), above=True)
+            else:
+                end = _first_from(lows, index, end, float(price), above=False)
+        return end
+
+    def _concerns(self, index: int, sparse: Sparse) -> bool:
+        """Whether the close of bar ``index``, which has been played, concerns anybody."""
+        if self._next_told(index, sparse) == index:
+            return True
+        return any(not order.reduce_only for order in self._exchange.resting.values())
+
+
+def _wanted(sparse: Sparse) -> dict[int, list[int]]:
     """By the sign of what is held: the bars on which a rule is true that counts then."""
     masks = {
         0: p.ENTRY_LONG | p.ENTRY_SHORT,
         1: p.EXIT_LONG | (p.MORE_LONG if sparse.pyramids else 0),
         -1: p.EXIT_SHORT | (p.MORE_SHORT if sparse.pyramids else 0),
     }
-    return {sign: np.flatnonzero(sparse.rules & np.uint8(mask)) for sign, mask in masks.items()}
-
-
-def _sign(qty: Decimal) -> int:
-    return (qty > 0) - (qty < 0)
+    return {sign: np.flatnonzero(sparse.rules & np.uint8(mask)).tolist() for sign, mask in masks.items()}
 
 
 def _first_from(values: FloatArray, start: int, end: int, level: float, *, above: bool) -> int:
