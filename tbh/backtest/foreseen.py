@@ -30,7 +30,7 @@ _BITS = {
 
 
 class ForeseenStrategy(DynamicStrategy):
-    """``rules`` (n) are the bits of ``engine.wishes`` for the bars that it will be given. It keeps no bars but the last."""
+    """``rules`` (n) are the bits of ``engine.wishes`` for the bars that it will be given. It keeps the last one."""
 
     def __init__(self, definition: Definition, rules: npt.NDArray[np.uint8]) -> None:
         super().__init__(definition)

@@ -1,4 +1,4 @@
-"""``tbh backtest``: a strategy over recorded candles, by the fast engine."""
+"""``tbh backtest``: a strategy over recorded candles, by the fast engine or by the actors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tbh.cli.backtest_report import Reporter
 
 UNNAMED = "BASE/QUOTE"
+EXIT_FAULT = 70
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,20 +33,25 @@ def run(args: argparse.Namespace) -> int:
     definition = load_definition(args.strategy)
     options = _options(args)
     write_report = None if args.report is None else _reporter(args.report)
+    if args.engine == "actors":
+        _check_served(options, len(files))
     strategy = DynamicStrategy(definition)
     with Stages(sys.stderr, shown=sys.stderr.isatty()) as stages:
         stages.begin("reading candles")
         cache = default_cache()
         markets = [_market(file, args, strategy, None if args.no_cache else cache) for file in files]
-        run_bars = _runner(cache, stages)
-        stages.begin("trading")
         try:
-            made = backtest(strategy, markets, options, run_bars)
+            if args.engine == "actors":
+                made = _by_actors(strategy, markets[0], options, symbols[0], stages)
+            else:
+                run_bars = _runner(cache, stages)
+                stages.begin("trading")
+                made = backtest(strategy, markets, options, run_bars)
         except IndicatorError as error:
             raise CommandError(f"{args.strategy}: {error}") from error
         if write_report is not None:
             stages.begin("writing the report")
-            told = as_json(strategy.name, symbols, options, made)
+            told = as_json(strategy.name, symbols, options, made, engine=args.engine)
             write_report(told, definition.canonical_json(), strategy.definition, files, markets, options, made)
     _print(args, strategy, symbols, options, markets, made)
     return 0
@@ -56,6 +62,25 @@ def _reporter(folder: Path) -> Reporter:
     from tbh.cli.backtest_report import reporter  # noqa: PLC0415
 
     return reporter(folder)
+
+
+def _check_served(options: Options, markets: int) -> None:
+    from tbh.rehearsal.engine import unserved  # noqa: PLC0415 - the fast engine need not wait for the actors
+
+    if (name := unserved(options, markets)) is not None:
+        raise CommandError(f"--engine actors knows no {name}; take --engine fast", exit_code=EXIT_USAGE)
+
+
+def _by_actors(strategy: DynamicStrategy, market: Columns, options: Options, symbol: str, stages: Stages) -> Run:
+    from tbh.rehearsal.engine import ActorFailed, Rehearsal  # noqa: PLC0415 - as above
+
+    stages.begin("computing rules")
+    rehearsal = Rehearsal(strategy, market, options, symbol=symbol)
+    stages.begin("trading", lambda: rehearsal.feed.position / len(market))
+    try:
+        return rehearsal.run()
+    except ActorFailed as failed:
+        raise CommandError(f"an actor has failed: {one_line(str(failed))}", exit_code=EXIT_FAULT) from failed
 
 
 def _symbols(args: argparse.Namespace, files: list[Path]) -> list[str]:
@@ -119,7 +144,7 @@ def _print(
     made: Run,
 ) -> None:
     if args.json:
-        print(json.dumps(as_json(strategy.name, symbols, options, made), allow_nan=False))
+        print(json.dumps(as_json(strategy.name, symbols, options, made, engine=args.engine), allow_nan=False))
     else:
         print_report(strategy.name, symbols, options, markets, made)
         if args.report is not None:

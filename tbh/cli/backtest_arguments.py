@@ -24,6 +24,7 @@ _EXAMPLES = """examples:
   tbh backtest --strategy my.json --candles btc-1m.csv.gz --cash 5000 --fee 0.0004 --json
   tbh backtest --strategy my.json --candles btc-1m.parquet --report out
   tbh backtest --strategy my.json --candles btc-1m.parquet --slippage proportional:0.0002 --latency-ms 250
+  tbh backtest --strategy my.json --candles btc-1m.parquet --engine actors
   tbh backtest --strategy my.json --candles btc.csv --symbol BTC/USDT --candles eth.csv --symbol ETH/USDT
 
 A signal on a bar's close fills at the next open; stops and targets are live on the entry bar; when one bar touches
@@ -76,9 +77,9 @@ def add_backtest_command(commands: Any, *, add: Callable[..., Any]) -> None:
     test.add_argument("--fee", type=fee_rate, default=fee_rate("0.001"), help="per side, a fraction (%(default)s)")
     test.add_argument(
         "--engine",
-        choices=("fast",),
+        choices=("fast", "actors"),
         default="fast",
-        help="what trades: whole arrays and a compiled loop (%(default)s)",
+        help="what trades: whole arrays and a compiled loop, or the actors that trade live (%(default)s)",
     )
     _add_market(test)
     test.add_argument(

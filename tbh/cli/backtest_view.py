@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import TracebackType
@@ -27,6 +27,7 @@ class Stages:
         self._stream = stream
         self._shown = shown
         self._stage = ""
+        self._share: Callable[[], float] | None = None
         self._began_s = 0.0
         self._written = False
         self._over = threading.Event()
@@ -46,19 +47,20 @@ class Stages:
         if self._written:
             print(f"\r{'':60}\r", end="", file=self._stream, flush=True)
 
-    def begin(self, stage: str) -> None:
-        """The next stage has begun."""
-        self._stage, self._began_s = stage, time.monotonic()
+    def begin(self, stage: str, share: Callable[[], float] | None = None) -> None:
+        """The next stage has begun; ``share`` tells how much of it is done, from 0 to 1."""
+        self._stage, self._share, self._began_s = stage, share, time.monotonic()
 
     def _tell(self) -> None:
         while not self._over.wait(TOLD_EVERY_S):
             passed_s = time.monotonic() - self._began_s
             if self._stage and passed_s >= TOLD_AFTER_S:
-                print(f"\r{f'{self._stage}: {passed_s:.0f} s':60}", end="", file=self._stream, flush=True)
+                done = "" if self._share is None else f", {self._share():.0%}"
+                print(f"\r{f'{self._stage}: {passed_s:.0f} s{done}':60}", end="", file=self._stream, flush=True)
                 self._written = True
 
 
-def as_json(name: str, symbols: Sequence[str], options: Options, made: Run) -> dict[str, Any]:
+def as_json(name: str, symbols: Sequence[str], options: Options, made: Run, *, engine: str = "fast") -> dict[str, Any]:
     """The run as one object; money as text, fractions as numbers."""
     rows = trade_rows(symbols, options, made)
     figures = made.statistics
@@ -66,7 +68,7 @@ def as_json(name: str, symbols: Sequence[str], options: Options, made: Run) -> d
         {"symbol": symbols[one.symbol], "qty": one.qty, "entry_price": one.entry_price} for one in made.open_positions
     ]
     return {
-        "engine": "fast",
+        "engine": engine,
         "strategy": name,
         "symbols": list(symbols),
         "bars": made.bars,

@@ -86,7 +86,7 @@ class Matcher:
 
     @property
     def resting(self) -> Mapping[str, Resting]:
-        """Open orders by client id, in the order of their arrival."""
+        """Open orders by client id, as they came."""
         return self._orders
 
     def equity(self, mark: Decimal) -> Decimal:
@@ -172,13 +172,11 @@ class Matcher:
         return self._see(price)
 
     def pass_over(self, at: datetime, price: Decimal) -> None:
-        """Stand at the close of the bar that opened at ``at``: it and those before it have met nothing that rests, as
-        the caller has seen. ``ValueError`` when an order would execute at any price."""
+        """Stand at the close of the bar that opened at ``at``: the caller has seen that nothing until then meets what
+        rests. ``ValueError`` when an order would execute at any price."""
         if any(order.marketable for order in self._orders.values()):
             raise ValueError("an order waits for the next price: no bar can be passed over")
-        self._begin()
-        self.bar_open = at
-        self.last_price = price
+        self.bar_open, self.last_price = at, price
 
     # -- state
 

@@ -15,20 +15,20 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tbh.domain.admission import Refusal
 from tbh.domain.matching import FeeIn, Matcher
-from tbh.domain.money import EXACT, ZERO, plain
-from tbh.domain.venue import Resting, Standing, locked_coins
+from tbh.domain.money import EXACT, ZERO
+from tbh.domain.venue import Resting, locked_coins
 from tbh.infra.memory_account import MemoryAccount
 from tbh.infra.paper_account import AccountFile
-from tbh.infra.paper_rows import Cursor, OrderRow, request_text
+from tbh.infra.paper_rows import Cursor, OrderRow, report_of, request_text, settings_of
 from tbh.messages.account import Balance
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Order
@@ -63,8 +63,8 @@ class AccountSummary:
 
 
 class PaperExchange:
-    """Implements ``tbh.ports.Exchange`` over the file at ``path``, which it makes if there is none; None is an account in
-    memory, for a market that is played once.
+    """Implements ``tbh.ports.Exchange`` over the file at ``path``, which it makes if there is none. None is an account
+    in memory, for a market that is played once.
 
     ``cash`` (quote), ``volume_share`` and ``fee_in`` are ``Matcher``'s; a file made with other values, or for another
     market, is refused (``Fatal``, 78). ``tag`` goes into every order and trade id that the exchange gives, events are
@@ -96,7 +96,7 @@ class PaperExchange:
         if path is None:
             self._file: AccountFile | MemoryAccount = MemoryAccount(venue)
         else:
-            settings = _settings(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
+            settings = settings_of(market, cash=cash, volume_share=volume_share, fee_in=fee_in)
             self._file = AccountFile(path, settings=settings, venue=venue)
         self._matcher.restore(self._file.venue)
         self._cursor = self._file.cursor
@@ -120,7 +120,7 @@ class PaperExchange:
                 if known.request != request:
                     detail = f"{order.client_order_id} stands for {known.request}"
                     raise Rejected("client_order_id_reused", detail=detail)
-                return _report(known.standing)
+                return report_of(known.standing)
             now = self._clock.now()
             with self._undone_on_failure():
                 verdict = self._matcher.submit(order, at=now)
@@ -129,7 +129,7 @@ class PaperExchange:
                 standing = self._matcher.touched[order.client_order_id]
                 row = OrderRow(request=request, accepted_at=now, standing=standing)
                 self._commit((), accepted=row)
-            return _report(standing)
+            return report_of(standing)
 
     def cancel(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport:
         self._check_symbol(symbol)
@@ -139,7 +139,7 @@ class PaperExchange:
                 if event is not None:
                     canceled = self._matcher.touched[client_order_id]
                     self._commit((event,))
-                    return _report(canceled)
+                    return report_of(canceled)
             row = self._file.order(client_order_id)
             if row is None:
                 raise Rejected("order_unknown", detail=client_order_id)
@@ -149,13 +149,13 @@ class PaperExchange:
         self._check_symbol(symbol)
         with self._held(timeout_s):
             row = self._file.order(client_order_id)
-            return None if row is None else _report(row.standing)
+            return None if row is None else report_of(row.standing)
 
     def open_orders(self, symbol: str, *, timeout_s: float) -> Sequence[OrderReport]:
         self._check_symbol(symbol)
         with self._held(timeout_s):
             standings = [self._matcher.standing(client_order_id) for client_order_id in self._matcher.resting]
-            return tuple(_report(standing) for standing in standings if standing is not None)
+            return tuple(report_of(standing) for standing in standings if standing is not None)
 
     def events(self, after: int, *, timeout_s: float) -> Sequence[AccountEvent]:
         # There is nothing below the first number, so memory that begins there holds all that was asked for.
@@ -328,20 +328,3 @@ class PaperExchange:
     def _check_symbol(self, symbol: str) -> None:
         if symbol != self._market.symbol:
             raise Rejected("unknown_symbol", detail=f"this account trades {self._market.symbol}, not {symbol}")
-
-
-def _report(standing: Standing) -> OrderReport:
-    return OrderReport(
-        client_order_id=standing.client_order_id,
-        exchange_order_id=standing.exchange_order_id,
-        status=standing.status,
-        filled_qty=standing.filled_qty,
-        avg_price=standing.avg_price,
-    )
-
-
-def _settings(market: Market, *, cash: Decimal, volume_share: Decimal | None, fee_in: FeeIn) -> dict[str, Any]:
-    """What the account is made with, as JSON types: each name maps to one text, so that a difference can be told."""
-    rules = {field.name: getattr(market, field.name) for field in fields(market)}
-    values = {**rules, "cash": cash, "volume_share": volume_share, "fee_in": fee_in}
-    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}

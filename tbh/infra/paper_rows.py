@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from tbh.domain.money import dec, plain
 from tbh.domain.venue import Standing
-from tbh.messages.market import Phase
+from tbh.messages.market import Market, Phase
 from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, Side
-from tbh.ports import AccountEvent
+from tbh.ports import AccountEvent, OrderReport
 
 _Kind = type[Fill] | type[OrderCanceled] | type[OrderExpired]
 _KINDS: dict[str, _Kind] = {"fill": Fill, "canceled": OrderCanceled, "expired": OrderExpired}
@@ -95,3 +96,21 @@ def decoded_event(kind: str, text: str) -> AccountEvent:
         values["side"] = Side(values["side"])
         values["at"] = datetime.fromisoformat(values["at"])
     return _KINDS[kind](**values)
+
+
+def report_of(standing: Standing) -> OrderReport:
+    """An order as the exchange answers of it."""
+    return OrderReport(
+        client_order_id=standing.client_order_id,
+        exchange_order_id=standing.exchange_order_id,
+        status=standing.status,
+        filled_qty=standing.filled_qty,
+        avg_price=standing.avg_price,
+    )
+
+
+def settings_of(market: Market, *, cash: Decimal, volume_share: Decimal | None, fee_in: str) -> dict[str, Any]:
+    """What the account is made with, as JSON types: each name maps to one text, so that a difference can be told."""
+    rules = {field.name: getattr(market, field.name) for field in fields(market)}
+    values = {**rules, "cash": cash, "volume_share": volume_share, "fee_in": fee_in}
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}

@@ -38,8 +38,8 @@ class _Trip:
 
 @dataclass(slots=True)
 class Booked:
-    """The fills, booked. ``raw`` are the rows of closed round trips as ``slots`` lays them out, ``open_row`` the one that
-    is not over; ``rows`` (m) the bars after whose fills cash (quote) and quantity (base) were what they were."""
+    """The fills, booked. ``raw`` are the rows of closed round trips as ``slots`` lays them out, ``open_row`` that of
+    the one that is not over; ``rows`` (m) the bars with fills, and cash (quote) and quantity (base) after each."""
 
     cash: int
     qty: int = 0
@@ -133,7 +133,7 @@ class Book:
 def equity_of(made: Booked, columns: Columns, cash: float) -> tuple[FloatArray, int]:
     """The equity at each close (n), and on how many closes something was held."""
     bars = len(columns)
-    edges = np.diff(np.array([0, *made.rows, bars], dtype=np.int64))
+    edges = np.diff([0, *made.rows, bars])
     cashes = np.repeat(np.array([cash, *made.cash_after]), edges)
     held = np.repeat(np.array([0.0, *made.qty_after]), edges)
     return cashes + held * columns.values[p.CLOSE], int(np.count_nonzero(held))

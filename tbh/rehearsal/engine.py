@@ -7,9 +7,11 @@ bars that concern anybody (``tbh/rehearsal/market.py``); docs/BACKTEST.md says w
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -160,9 +162,10 @@ class Rehearsal:
     def run(self) -> Run:
         """Trade to the last bar. ``ActorFailed`` when an actor does."""
         host, ended = self.host, self._lockstep.ended
-        host.start()
-        host.run(done=ended.is_set)
-        failed = [f"{cell.name} ({cell.restarts} restarts)" for cell in host.cells if cell.restarts or cell.dead_letters]
+        with _uncollected():
+            host.start()
+            host.run(done=ended.is_set)
+        failed = [cell.name for cell in host.cells if cell.restarts or cell.dead_letters]
         if host.escalation is not None:
             actor, reason, _ = host.escalation
             raise ActorFailed(f"{actor}: {reason}")
@@ -205,6 +208,18 @@ class Rehearsal:
         state = self.store.order(fill.client_order_id)
         assert state is not None, "only the bot's own orders trade here"
         return state.order
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What a run makes it keeps, or lets go of without a cycle: looking for cycles would only find more each time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Database(MemoryRpc):

@@ -1,15 +1,16 @@
 """A recorded market that tells a bar only where it concerns anybody.
 
-It plays the bars to the paper exchange as ``ReplayMarket`` does, phase by phase and in lock-step with the bot. But a bar
-is played only if it can move the account, and told only if the strategy or a guard can make something of it:
+It plays the bars to the paper exchange as ``ReplayMarket`` does, phase by phase and in lock-step with the bot. But a
+bar is played only if it can move the account, and told only if the strategy or a guard can make something of it:
 
-- an order that waits for the next price, or one that is no guard of the position, has every bar played and told;
+- while an order waits for the next price, or one rests that is no guard of the position, every bar is played;
 - a stop or a target has the next bar played whose range reaches it;
 - a rule that is true, and counts by what is held, has its bar told;
-- a trailing stop has each bar told that is better than all since the last fill;
-- the last bar is told.
+- a trailing stop has each bar told that is better than the best since the last fill;
+- bars with an order at rest that is no guard are told, and so is the last bar.
 
-All others are passed over in one step: the exchange is put at the close of the last of them.
+All others are passed over in one step: the exchange is put at the close of the last of them. Once nothing rests any
+more, the rest of a bar is passed over like any other.
 """
 
 from __future__ import annotations
