@@ -1,4 +1,4 @@
-"""Definitions and market slices by chance, and one of them through both the fast engine and `tbh demo`."""
+"""Definitions and market slices by chance, and one of them through the fast engine, the actors and `tbh demo`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tbh.backtest.columns import columns_of
+from tbh.backtest.columns import Columns, columns_of
 from tbh.backtest.engine import Run, backtest
 from tbh.backtest.native import Runner
 from tbh.backtest.options import Options
 from tbh.infra.candles import SERIES, CandleFile, load_candles
 from tbh.plan import PaperPlan
+from tbh.rehearsal.engine import Rehearsal
 from tbh.session import PaperSession
 from tbh.strategies.definition import TIMEFRAMES, parse_definition
 from tbh.strategies.dynamic import DynamicStrategy
@@ -159,11 +160,24 @@ def candles_of(case: Case, data: Path, bars: int) -> CandleFile:
 
 def fast(case: Case, candles: CandleFile, run_bars: Runner) -> Run:
     """The case through the fast engine."""
+    strategy = DynamicStrategy(parse_definition(case.definition))
+    return backtest(strategy, [_columns(candles)], _options(case), run_bars)
+
+
+def actors(case: Case, candles: CandleFile, *, every_bar: bool = False) -> Run:
+    """The case through the actor engine; ``every_bar`` has each bar played and told."""
+    strategy = DynamicStrategy(parse_definition(case.definition))
+    return Rehearsal(strategy, _columns(candles), _options(case), every_bar=every_bar).run()
+
+
+def _columns(candles: CandleFile) -> Columns:
     values = np.stack([candles.arrays[name] for name in SERIES])
-    columns = columns_of(candles.name, candles.timeframe_s, candles.timestamps, values)
+    return columns_of(candles.name, candles.timeframe_s, candles.timestamps, values)
+
+
+def _options(case: Case) -> Options:
     share = None if case.volume_share is None else Decimal(case.volume_share)
-    options = Options(cash=Decimal(case.cash), fee=Decimal(case.fee), volume_share=share)
-    return backtest(DynamicStrategy(parse_definition(case.definition)), [columns], options, run_bars)
+    return Options(cash=Decimal(case.cash), fee=Decimal(case.fee), volume_share=share)
 
 
 def demo(case: Case, candles: CandleFile, *, host: str = "simulator") -> dict[str, Any]:
@@ -211,3 +225,24 @@ def differences(run: Run, report: dict[str, Any]) -> list[str]:
         "fills": (run.fills, report["fills"]),
     }
     return lines + [f"{name} is {one}, the demo has {other}" for name, (one, other) in ends.items() if one != other]
+
+
+def unlike(one: Run, other: Run) -> list[str]:
+    """Where two runs of engines disagree, one line each; every digit counts."""
+    got, want = list(one.trades.rows()), list(other.trades.rows())
+    lines = [] if len(got) == len(want) else [f"{len(got)} trades instead of {len(want)}"]
+    for number, (have, should) in enumerate(zip(got, want, strict=False)):
+        lines += [
+            f"trade {number}: {name} is {have[name]}, not {should[name]}"
+            for name in should
+            if have[name] != should[name]
+        ]
+    ends = ("final_equity", "cash", "fees", "fills", "open_positions")
+    lines += [
+        f"{name} is {getattr(one, name)}, not {getattr(other, name)}"
+        for name in ends
+        if getattr(one, name) != getattr(other, name)
+    ]
+    if one.trades.causes() != other.trades.causes():
+        lines.append(f"left for {one.trades.causes()}, not {other.trades.causes()}")
+    return lines

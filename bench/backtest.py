@@ -1,9 +1,9 @@
-"""The fast engine: bars per second from candles in memory to trades, equity and statistics, and the whole process.
+"""The engines: bars per second from candles in memory to trades, equity and statistics, and the whole process.
 
 A year of minutes by seed, EMA 12/26 cross, 0.1 % fee; once more with stop, target and trailing stop. ``floor`` is the
 same work in plain numpy with nothing of an engine. The whole process is `tbh backtest --json`, from the column cache
 and from parquet. backtesting.py and vectorbt do the same work beside it where they are installed, here or under the
-interpreter of ``--peers-python``.
+interpreter of ``--peers-python``. The actor engine does it last, and its trades must be the fast engine's.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from tbh.backtest.columns import columns_of
 from tbh.backtest.engine import backtest
 from tbh.backtest.native import default_cache, runner
 from tbh.backtest.options import Options
+from tbh.backtest.trades import fingerprint
+from tbh.rehearsal.engine import Rehearsal
 from tbh.strategies.definition import parse_definition
 from tbh.strategies.dynamic import DynamicStrategy
 
-HELP = "the fast engine on a year of minutes: bars per second, whole process, peers beside it"
+HELP = "the engines on a year of minutes: bars per second, whole process, peers beside it"
 
 PEERS = ("backtesting", "vectorbt")
 PEER_TIMEOUT_S = 300.0
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         files = _write(Path(folder), stamps, values)
         found = _in_memory(stamps, values, rounds=3 if args.quick else 9)
         found |= _processes(files, rounds=1 if args.quick else 5)
+        found |= _by_actors(stamps, values)
         peers = {} if args.quick else {name: _peer(args.peers_python, name, files["bars"]) for name in PEERS}
     found["peers"] = {name: report for name, report in peers.items() if report is not None}
     found["ratios"] = {
@@ -99,6 +102,25 @@ def _in_memory(stamps: Any, values: Any, *, rounds: int) -> dict[str, Any]:
         "thirty_indicators_s": round(thirty_s, 3),
         "exit_shares": {name: round(number / count, 3) for name, number in causes.items()},
         "floor": "talib.EMA twice, numpy comparisons, trades and equity as array sums",
+    }
+
+
+def _by_actors(stamps: Any, values: Any) -> dict[str, Any]:
+    """The work by the actors, once, in this process."""
+    market = columns_of("bench", 60, stamps, values)
+    settings = Options(cash=Decimal(_market.CASH), fee=Decimal(str(_market.FEE)))
+    strategy = DynamicStrategy(parse_definition(_market.definition(stops=False)))
+    fast = backtest(strategy, [market], settings, runner(default_cache()))
+    rehearsal = Rehearsal(strategy, market, settings)
+    made = rehearsal.run()
+    if fingerprint(made.trades.rows()) != fingerprint(fast.trades.rows()):
+        raise SystemExit("the actors' trades are not the fast engine's")
+    return {
+        "actors_bars_per_s": round(made.bars / made.seconds),
+        "actors_s": round(made.seconds, 2),
+        "actors_us_per_fill": round(made.seconds / made.fills * 1e6),
+        "actors_messages": rehearsal.host.messages,
+        "actors_bars_told": rehearsal.feed.told,
     }
 
 

@@ -1,4 +1,4 @@
-"""Definitions drawn by chance over slices of recorded candles, traded by the fast engine and by `tbh demo`.
+"""Definitions drawn by chance over slices of recorded candles, traded by the fast engine, the actors and `tbh demo`.
 
 Every trade must be the same to the last digit, and so must cash, fees, equity and position at the end.
 """
@@ -16,7 +16,7 @@ from bench import _drawn
 from bench.reference import DATA
 from tbh.backtest.native import default_cache, runner
 
-HELP = "drawn definitions through the fast engine and tbh demo, trade for trade"
+HELP = "drawn definitions through the fast engine, the actors and tbh demo, trade for trade"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     def compare(case: _drawn.Case) -> None:
         candles = _drawn.candles_of(case, DATA, bars)
         made = _drawn.fast(case, candles, run_bars)
-        lines = _drawn.differences(made, _drawn.demo(case, candles))
+        lines = [f"actors: {line}" for line in _drawn.unlike(_drawn.actors(case, candles), made)]
+        lines += [f"demo: {line}" for line in _drawn.differences(made, _drawn.demo(case, candles))]
         totals["cases"] += 1
         totals["trades"] += len(made.trades)
         for name, number in made.trades.causes().items():

@@ -1,4 +1,4 @@
-"""The recorded reference runs, through `tbh demo`: every trade must come out as another engine has it.
+"""The recorded reference runs, through `tbh demo` and both engines: every trade as another engine has it.
 
 Each run is four things: candles, a definition, cash and a fee. A trade that is still open when the data ends is left
 aside, since every engine has its own way with it. Needs the folder with the reference data beside the checkout.
@@ -15,22 +15,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HELP = "the reference runs through tbh demo, on both hosts, trade for trade"
+HELP = "the reference runs through tbh demo, on both hosts, and both engines of tbh backtest, trade for trade"
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DATA = CHECKOUT.parent / "shared" / "data"
 DEFINITIONS = CHECKOUT / "tests" / "strategies" / "definitions"
+ENGINES = ("fast", "actors")
 PRICE_TOLERANCE = 1e-9
 """Relative: the reference is in binary floats, the replay in decimals."""
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """All runs on both hosts (only the first 3,000 bars when quick); raises ``SystemExit`` on a difference."""
+    """All runs on both hosts and by both engines (the first 3,000 bars when quick); raises ``SystemExit`` on a
+    difference."""
     reports = []
+    bars = 3_000 if args.quick else None
     for reference in references():
-        for host in ("threads", "simulator"):
+        for host in ("threads", "simulator", *ENGINES):
             with tempfile.TemporaryDirectory(prefix="tbh-reference-") as folder:
-                report = replay(reference, Path(folder), host=host, bars=3_000 if args.quick else None)
+                if host in ENGINES:
+                    report = backtest(reference, engine=host, bars=bars)
+                else:
+                    report = replay(reference, Path(folder), host=host, bars=bars)
             problems = differences(reference, report)
             reports.append(
                 {
@@ -67,6 +73,22 @@ def replay(reference: dict[str, Any], folder: Path, *, host: str, bars: int | No
         *("--strategy", str(DEFINITIONS / f"{reference['id']}.json")),
         *("--cash", str(account["start_cash"]), "--fee", str(account["commission_ratio_per_side"])),
         *("--dir", str(folder), "--host", host),
+    ]
+    if bars is not None:
+        command += ["--bars", str(bars)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def backtest(reference: dict[str, Any], *, engine: str, bars: int | None = None) -> dict[str, Any]:
+    """What `tbh backtest` prints for one run (all of its bars, or the first ``bars``)."""
+    account = reference["account"]
+    command = [
+        *(sys.executable, "-m", "tbh", "backtest", "--json", "--engine", engine),
+        *("--candles", str(DATA / reference["data"]["file"])),
+        *("--strategy", str(DEFINITIONS / f"{reference['id']}.json")),
+        *("--cash", str(account["start_cash"]), "--fee", str(account["commission_ratio_per_side"])),
     ]
     if bars is not None:
         command += ["--bars", str(bars)]
