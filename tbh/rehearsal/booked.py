@@ -70,7 +70,6 @@ class Book:
         made, decimals = self._made, self._scales.price[0]
         stamps = [int(fill.at.timestamp()) * 1000 for fill in fills]
         rows = np.searchsorted(self._columns.stamps, np.array(stamps, dtype=np.int64)).tolist()
-        cash_scale, amount_scale = 10.0**self._scales.account, 10.0**AMOUNT_DECIMALS
         for fill, row in zip(fills, rows, strict=True):
             qty, price = _units(fill.qty, AMOUNT_DECIMALS), _units(fill.price, decimals)
             fee = _units(fill.fee, self._scales.account)
@@ -82,8 +81,8 @@ class Book:
                 made.qty_after.pop()
             else:
                 made.rows.append(row)
-            made.cash_after.append(made.cash / cash_scale)
-            made.qty_after.append(made.qty / amount_scale)
+            made.cash_after.append(float(made.cash))
+            made.qty_after.append(float(made.qty))
         trip = self._trip
         made.open_row = None if trip is None else _row(trip, 0, 0.0)
         return made
@@ -130,13 +129,14 @@ class Book:
         return p.BY_STOP if order.stop_price == first else p.BY_TRAILING
 
 
-def equity_of(made: Booked, columns: Columns, cash: float) -> tuple[FloatArray, int]:
-    """The equity at each close (n), and on how many closes something was held."""
+def equity_of(made: Booked, columns: Columns, cash: Decimal, scales: Scales) -> tuple[FloatArray, int]:
+    """The equity (quote) at each close (n), and on how many closes something was held; ``cash`` is the start's."""
     bars = len(columns)
     edges = np.diff([0, *made.rows, bars])
-    cashes = np.repeat(np.array([cash, *made.cash_after]), edges)
+    cashes = np.repeat(np.array([float(_units(cash, scales.account)), *made.cash_after]), edges)
     held = np.repeat(np.array([0.0, *made.qty_after]), edges)
-    return cashes + held * columns.values[p.CLOSE], int(np.count_nonzero(held))
+    values = held * columns.values[p.CLOSE] / 10.0**AMOUNT_DECIMALS
+    return cashes / 10.0**scales.account + values, int(np.count_nonzero(held))
 
 
 def raw_of(rows: Sequence[list[float]]) -> FloatArray:

@@ -46,7 +46,13 @@ from tbh.strategies.dynamic import DynamicStrategy, protection_of
 from tbh.tree import Parts, build_tree
 
 BOOT = "backtest"
-REASONS = ("funds", "size", "entry_open", "max_open_positions")
+REASONS = {
+    **{rule: "funds" for rule in ("funds", "equity")},
+    **{rule: "size" for rule in ("amount_step", "amount_min", "notional_min", "stop_missing")},
+    **{rule: "entry_open" for rule in ("entry_open", "layer_filled", "position_open", "nothing_to_add_to")},
+    "max_open_positions": "max_open_positions",
+}
+"""The words of the actors' refusals, and those by which a backtest counts them."""
 
 
 class ActorFailed(Exception):
@@ -154,10 +160,10 @@ class Rehearsal:
         )
 
     def _note_refused(self, refused: Refused) -> None:
-        self.refused[refused.rule] += 1
+        self.refused[REASONS.get(refused.rule, refused.rule)] += 1
 
     def _note_declined(self, declined: Declined) -> None:
-        self.refused[declined.reason] += 1
+        self.refused[REASONS.get(declined.reason, declined.reason)] += 1
 
     def run(self) -> Run:
         """Trade to the last bar. ``ActorFailed`` when an actor does."""
@@ -181,7 +187,7 @@ class Rehearsal:
         made = Book(columns, self.market, scales, options.cash, self._order_of).of(fills)
         raw = raw_of(made.raw)
         trades = trades_of(raw, columns.stamps, [0], scales)
-        equity, held_bars = equity_of(made, columns, float(options.cash))
+        equity, held_bars = equity_of(made, columns, options.cash, scales)
         rows = made.raw if made.open_row is None else [*made.raw, made.open_row]
         return Run(
             bars=len(columns),
@@ -192,7 +198,7 @@ class Rehearsal:
             cash=text_of(made.cash, scales.account),
             open_positions=_open_positions(made, scales),
             fills=made.fills,
-            refused={name: self.refused[name] for name in (*REASONS, *(self.refused.keys() - set(REASONS)))},
+            refused=dict.fromkeys(REASONS.values(), 0) | self.refused,
             statistics=statistics(
                 equity,
                 cash=float(options.cash),

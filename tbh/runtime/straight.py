@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 from tbh.messages.base import Message
-from tbh.messages.system import Stop, Urgent
+from tbh.messages.system import Resume, Stop, Urgent
 from tbh.runtime.actor import Log
 from tbh.runtime.cell import Cell, CellState
 from tbh.runtime.host import Intercept
@@ -26,6 +27,7 @@ from tbh.runtime.mailbox import Envelope, MailboxFull
 from tbh.runtime.supervise import ChildSpec
 
 TURN_S = 0.01
+_START = datetime(2026, 1, 1, tzinfo=UTC)
 BACKGROUND_MAX = 512
 """So many messages for the background may wait while the foreground goes on."""
 
@@ -40,7 +42,7 @@ class StraightHost(TreeHost):
         self,
         specs: Sequence[ChildSpec],
         *,
-        now: Callable[[], datetime],
+        now: Callable[[], datetime] | None = None,
         seed: int | str = 0,
         log: Callable[[str], Log] | None = None,
         external: Iterable[type[Message]] = (),
@@ -50,12 +52,13 @@ class StraightHost(TreeHost):
         turn_s: float = TURN_S,
     ) -> None:
         super().__init__(
-            specs, now=now, seed=seed, log=log, external=external, on_settled=on_settled, intercept=intercept
+            specs, now=now or self._virtual_now, seed=seed, log=log, external=external, on_settled=on_settled, intercept=intercept
         )
         self.messages = 0
         self._turn_s = turn_s
         self._now_s = 0.0
         self._seq = 0
+        self._settled_at = -1
         self._queue: _Queue = deque()
         self._behind: _Queue = deque()
         self._timers: list[tuple[float, int, Cell, Message, int, list[bool]]] = []
@@ -80,25 +83,25 @@ class StraightHost(TreeHost):
             cell.busy = False
             self._pump(cell)
 
-    def run(self, *, done: Callable[[], bool]) -> None:
-        """Deliver until ``done()`` (asked whenever the tree has come to rest), until nothing is due, or until the tree
-        escalates."""
-        while not self.escalated.is_set():
+    def run(self, *, for_s: float = inf, done: Callable[[], bool] | None = None) -> None:
+        """Deliver for at most ``for_s`` of process time, until ``done()`` (asked whenever nothing is left to deliver),
+        until nothing is due, or until the tree escalates during this run."""
+        until_s, before = self._now_s + for_s, self.escalation
+        while self.escalation is before:
             self._deliver(self._queue)
-            if self.on_settled is not None and self._settled():
+            if self.on_settled is not None and self._seq != self._settled_at and self._settled():
                 if len(self._behind) > BACKGROUND_MAX:
                     self._deliver(self._behind)
                 elif self._turn(self.on_settled):
                     continue
-                elif done():
-                    return
             if self._behind:
                 self._deliver(self._behind)
-            elif not self._queue and not self._leap():
+            elif not self._queue and ((done is not None and done()) or not self._leap(until_s)):
                 return
 
     def _turn(self, on_settled: Callable[[], None]) -> bool:
         """The tree has come to rest: a turn passes. Whether that gives anybody anything to do."""
+        self._settled_at = self._seq
         self._now_s += self._turn_s
         timers = self._timers
         while timers and timers[0][0] <= self._now_s:
@@ -145,9 +148,9 @@ class StraightHost(TreeHost):
             cell.handle(envelope)
             cell.busy = False
 
-    def _leap(self) -> bool:
-        """Go to the next timer that stands; False when there is none."""
-        while self._timers:
+    def _leap(self, until_s: float) -> bool:
+        """Go to the next timer that stands; False when there is none by then."""
+        while self._timers and self._timers[0][0] <= until_s:
             timer = heappop(self._timers)
             self._now_s = max(self._now_s, timer[0])
             if self._fire(timer):
@@ -166,6 +169,8 @@ class StraightHost(TreeHost):
         those that did not end."""
         self._deliver_all()
         for cell in reversed(self._cells.values()):
+            self.tell(cell.name, Resume(incarnation=cell.incarnation + 1))  # nobody waits for the end of a back-off
+            self._deliver_all()
             self.tell(cell.name, Stop())
             self._deliver_all()
         return [cell.name for cell in reversed(self._cells.values()) if cell.state is not CellState.STOPPED]
@@ -176,6 +181,9 @@ class StraightHost(TreeHost):
             self._deliver(self._behind)
 
     # ------------------------------------------------------------ what cells need
+
+    def _virtual_now(self) -> datetime:
+        return _START + timedelta(seconds=self._now_s)
 
     def monotonic(self) -> float:
         return self._now_s
@@ -212,7 +220,8 @@ class StraightHost(TreeHost):
         token[0] = False
 
     def look_again(self) -> None:
-        """Nothing to do: ``run`` looks whenever it has nothing to deliver."""
+        """Tell again that the tree has come to rest, although nothing was sent since the last time."""
+        self._settled_at = -1
 
     def call_after(self, delay_s: float, act: Callable[[], None]) -> None:
         """A pause costs no time here."""

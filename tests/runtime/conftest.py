@@ -1,4 +1,4 @@
-"""One tree, driven by the thread host or by the simulator: what both promise is tested over both."""
+"""One tree, driven by the thread host, the simulator or the straight host: what all promise is tested over all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 from tbh.messages.base import Message
 from tbh.runtime.cell import Cell
 from tbh.runtime.simulate import Simulator
+from tbh.runtime.straight import StraightHost
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.threads import ThreadHost
 
 DEADLINE_S = 10.0
+HOSTS: dict[str, Any] = {"threads": ThreadHost, "simulator": Simulator, "straight": StraightHost}
 
 
 class Tree:
-    """A host and a way to wait: on the wall clock for threads, in virtual time for the simulator."""
+    """A host and a way to wait: on the wall clock for threads, in virtual time for the others."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -27,7 +29,7 @@ class Tree:
         self._looked = threading.Event()
 
     def start(self, specs: Sequence[ChildSpec], **arguments: Any) -> Any:
-        self.host = (ThreadHost if self.kind == "threads" else Simulator)(specs, **arguments)
+        self.host = HOSTS[self.kind](specs, **arguments)
         self.host.start()
         return self.host
 
@@ -41,7 +43,7 @@ class Tree:
 
     def until(self, done: Callable[[], bool]) -> None:
         """Let the tree run until ``done``; fails after the deadline."""
-        if self.kind == "simulator":
+        if self.kind != "threads":
             if not done():
                 self.host.run(for_s=86_400, done=done)
             assert done(), "the simulation ended first"
@@ -53,7 +55,7 @@ class Tree:
 
     def settle(self) -> None:
         """Until nothing waits and no handler runs."""
-        if self.kind == "simulator":
+        if self.kind != "threads":
             self.host.run(for_s=1)
         for name in [cell.name for cell in self.host.cells]:
             self.until(lambda name=name: self.cell(name).at_rest)  # type: ignore[misc]  # bound now, not in the loop
@@ -64,7 +66,7 @@ class Tree:
         return left
 
 
-@pytest.fixture(params=["threads", "simulator"])
+@pytest.fixture(params=list(HOSTS))
 def tree(request: pytest.FixtureRequest) -> Iterator[Tree]:
     tree = Tree(request.param)
     yield tree
