@@ -39,7 +39,7 @@ class _Trip:
 @dataclass(slots=True)
 class Booked:
     """The fills, booked. ``raw`` are the rows of closed round trips as ``slots`` lays them out, ``open_row`` that of
-    the one that is not over; ``rows`` (m) the bars with fills, and cash (quote) and quantity (base) after each."""
+    the one that is not over; ``rows`` (m) the bars with fills, and cash and quantity (units) after each."""
 
     cash: int
     qty: int = 0

@@ -249,6 +249,45 @@ def test_options_that_mean_nothing_are_usage_errors(
     assert (code, out, len(errors)) == (64, "", 1)
 
 
+def test_the_actors_print_what_the_fast_engine_prints(run: Run, strategy: Path, candles: Path) -> None:
+    printed = {}
+    for engine in ("fast", "actors"):
+        code, out, errors = run("--strategy", strategy, "--candles", candles, "--engine", engine, "--json")
+        assert (code, errors) == (0, [])
+        printed[engine] = json.loads(out)
+    assert printed["actors"].pop("engine") == "actors"
+    assert printed["fast"].pop("engine") == "fast"
+    for report in printed.values():
+        assert report.pop("seconds") > 0
+        assert report.pop("bars_per_s") > 0
+    assert len(printed["fast"]["trades"]) > 2
+    assert printed["actors"] == printed["fast"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--slippage", "proportional:0.001"),
+        ("--latency-ms", "5"),
+        ("--latency-bars", "1"),
+        ("--funding", "0.0001"),
+    ],
+)
+def test_what_the_actors_do_not_serve_is_refused_in_one_line(
+    run: Run, strategy: Path, candles: Path, arguments: tuple[str, ...]
+) -> None:
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--engine", "actors", *arguments)
+    assert (code, out, len(errors)) == (64, "", 1)
+    assert arguments[0] in errors[0]
+
+
+def test_the_actors_trade_one_market(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
+    other = candle_file(tmp_path / "other.csv", 100, seed=6)
+    code, _, errors = run("--strategy", strategy, "--candles", candles, "--candles", other, "--engine", "actors")
+    assert (code, len(errors)) == (64, 1)
+    assert "several markets" in errors[0]
+
+
 def test_one_file_is_not_traded_twice(run: Run, strategy: Path, candles: Path) -> None:
     code, _, errors = run("--strategy", strategy, "--candles", candles, "--candles", candles)
     assert (code, len(errors)) == (64, 1)
@@ -273,13 +312,14 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.parametrize("engine", ["fast", "actors"])
 def test_a_backtest_reaches_no_state_directory_no_database_and_no_network(
-    strategy: Path, candles: Path, tmp_path: Path
+    strategy: Path, candles: Path, tmp_path: Path, engine: str
 ) -> None:
     kept = tmp_path / "cache"
     kept.mkdir()
     command = [sys.executable, "-B", "-c", DENIED, str(kept), "backtest", "--json"]
-    command += ["--strategy", str(strategy), "--candles", str(candles)]
+    command += ["--strategy", str(strategy), "--candles", str(candles), "--engine", engine]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "TBH_CACHE_DIR": str(kept)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -307,8 +347,8 @@ def test_what_takes_longer_than_two_seconds_is_told_and_taken_away(monkeypatch: 
     stream = Slow()
     deadline_s = time.monotonic() + 5
     with Stages(stream, shown=True) as stages:  # type: ignore[arg-type]  # all that is asked of it
-        stages.begin("trading")
+        stages.begin("trading", lambda: 0.42)
         while "trading: 0 s" not in stream.text and time.monotonic() < deadline_s:
             time.sleep(0.005)
-    assert "trading: 0 s" in stream.text
+    assert "trading: 0 s, 42%" in stream.text
     assert stream.text.endswith("\r")
