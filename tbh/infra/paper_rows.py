@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from tbh.domain.money import dec, plain
 from tbh.domain.venue import Standing
 from tbh.messages.market import Market, Phase
-from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, Side
+from tbh.messages.orders import Fill, Order, OrderCanceled, OrderExpired, OrderStatus, OrderType, Side
 from tbh.ports import AccountEvent, OrderReport
 
 _Kind = type[Fill] | type[OrderCanceled] | type[OrderExpired]
@@ -40,10 +41,25 @@ class OrderRow:
 
 def request_text(order: Order) -> str:
     """The part of an order that reaches the exchange, one text per request: equal texts are the same order."""
-    money = {"qty": order.qty, "price": order.price, "stop_price": order.stop_price}
+    what = (order.symbol, order.side, order.type)
+    return _request_text(*what, order.qty, order.price, order.stop_price, order.reduce_only, order.post_only)
+
+
+@lru_cache(maxsize=64)
+def _request_text(  # noqa: PLR0917 - one field after the other
+    symbol: str,
+    side: Side,
+    type_: OrderType,
+    qty: Decimal,
+    price: Decimal | None,
+    stop_price: Decimal | None,
+    reduce_only: bool,
+    post_only: bool,
+) -> str:
+    money = {"qty": qty, "price": price, "stop_price": stop_price}
     request = {name: None if value is None else plain(value) for name, value in money.items()}
-    flags = {"reduce_only": order.reduce_only, "post_only": order.post_only}
-    return json.dumps({"symbol": order.symbol, "side": order.side, "type": order.type, **request, **flags})
+    flags = {"reduce_only": reduce_only, "post_only": post_only}
+    return json.dumps({"symbol": symbol, "side": side, "type": type_, **request, **flags})
 
 
 def order_row(row: tuple[Any, ...]) -> OrderRow:

@@ -31,7 +31,6 @@ from tbh.infra.memory_rpc import MemoryRpc
 from tbh.infra.memory_store import MemoryStore
 from tbh.infra.paper import PaperExchange
 from tbh.infra.replay import MarketClock
-from tbh.lockstep import LockStep, at_once
 from tbh.messages.account import TradeClosed
 from tbh.messages.health import Notice
 from tbh.messages.market import Advance, Market
@@ -69,6 +68,25 @@ def unserved(options: Options, markets: int) -> str | None:
         "--funding": bool(options.funding_rate),
     }
     return next((name for name, given in asked.items() if given), None)
+
+
+class _Steps:
+    """Lets the market go one step further each time the tree has come to rest; ``ended`` once all is over."""
+
+    def __init__(self, market: SparseMarket) -> None:
+        self.ended = False
+        self._market = market
+        self._turn = 0
+        self._end_told = False
+
+    def __call__(self, host: StraightHost) -> None:
+        """The tree has come to rest."""
+        if self._market.ended:
+            self.ended, self._end_told = self._end_told, True
+            if self.ended:
+                return  # the feed has found out that there is nothing more, and said so
+        self._turn += 1
+        host.publish(Advance(turn=self._turn))
 
 
 class Rehearsal:
@@ -112,9 +130,8 @@ class Rehearsal:
         self.store = MemoryStore(text=False)
         self.trades: list[TradeClosed] = []
         self.refused: Counter[str] = Counter()
-        self._lockstep = LockStep(self.feed, pace=at_once)
+        self._steps = _Steps(self.feed)
         self.host = self._host(lambda: ForeseenStrategy(self._definition, rules))
-        self._lockstep.host = self.host
 
     def _host(self, new_strategy: Callable[[], DynamicStrategy]) -> StraightHost:
         return StraightHost(
@@ -136,7 +153,7 @@ class Rehearsal:
             ),
             now=self.clock.now,
             external=(Advance, Notice),
-            on_settled=self._lockstep.settled,
+            on_settled=lambda: self._steps(self.host),
             heard={TradeClosed: self.trades.append, Refused: self._note_refused, Declined: self._note_declined},
         )
 
@@ -167,15 +184,15 @@ class Rehearsal:
 
     def run(self) -> Run:
         """Trade to the last bar. ``ActorFailed`` when an actor does."""
-        host, ended = self.host, self._lockstep.ended
+        host = self.host
         with _uncollected():
             host.start()
-            host.run(done=ended.is_set)
+            host.run(done=lambda: self._steps.ended)
         failed = [cell.name for cell in host.cells if cell.restarts or cell.dead_letters]
         if host.escalation is not None:
             actor, reason, _ = host.escalation
             raise ActorFailed(f"{actor}: {reason}")
-        if failed or not ended.is_set():
+        if failed or not self._steps.ended:
             raise ActorFailed(f"{', '.join(failed) or 'no actor'} failed at bar {self.feed.position}")
         host.stop()
         return self._result()

@@ -53,11 +53,12 @@ class Sparse:
 
 
 class CandlesOf(Sequence[Candle]):
-    """The first ``count`` bars of ``market``, made when they are asked for."""
+    """The first ``count`` bars of ``market``, made when they are asked for; ``last`` if it is there already."""
 
-    def __init__(self, market: Columns, count: int) -> None:
+    def __init__(self, market: Columns, count: int, last: Candle | None = None) -> None:
         self._market = market
         self._count = count
+        self._last = last
 
     def __len__(self) -> int:
         return self._count
@@ -71,9 +72,18 @@ class CandlesOf(Sequence[Candle]):
         return [self._at(place) for place in places] if isinstance(places, range) else self._at(places)
 
     def _at(self, place: int) -> Candle:
-        opened, high, low, close, volume = (Decimal(repr(value)) for value in self._market.values[:, place].tolist())
-        at = EPOCH + int(self._market.stamps[place]) * _MS
-        return Candle(open_time=at, open=opened, high=high, low=low, close=close, volume=volume)
+        if self._last is not None and place == self._count - 1:
+            return self._last
+        market = self._market
+        opened, high, low, close, volume = map(repr, market.values[:, place].tolist())
+        return Candle(
+            open_time=EPOCH + int(market.stamps[place]) * _MS,
+            open=Decimal(opened),
+            high=Decimal(high),
+            low=Decimal(low),
+            close=Decimal(close),
+            volume=Decimal(volume),
+        )
 
 
 class SparseMarket:
@@ -96,6 +106,7 @@ class SparseMarket:
         self._phase = Phase.OPEN
         self._candle = self._bars[0]
         self._owed: FeedStep | None = None
+        self._told_index = -1
         self._best: float | None = None
         self._sparse = sparse
         self._wanted = {} if sparse is None else _wanted(sparse)
@@ -112,7 +123,8 @@ class SparseMarket:
         return self._index >= len(self._market) and self._owed is None
 
     def history(self) -> Sequence[Candle]:
-        return CandlesOf(self._market, self._index)
+        last = self._candle if self._told_index == self._index - 1 else None
+        return CandlesOf(self._market, self._index, last)
 
     def poll(self) -> Sequence[FeedStep] | None:
         """One step: the next phase that did something to the account, or the next close that concerns anybody; None
@@ -159,6 +171,7 @@ class SparseMarket:
         """Tell the close of the bar at which the exchange stands."""
         index, candle = self._index, self._candle
         self._index, self._phase = index + 1, Phase.OPEN
+        self._told_index = index
         self.told += 1
         sparse = self._sparse
         if sparse is not None and sparse.trails and (held := self._exchange.qty):
@@ -187,19 +200,17 @@ class SparseMarket:
         if played <= told:
             if played > index:
                 self._stand_at(played - 1)
-                self._index = played
+                self._index, self._phase = played, Phase.OPEN
             return False
         self._stand_at(told)
-        if told != index or self._phase is Phase.OPEN:
-            self._candle = self._bars[told]
-        self._index = told
         return True
 
     def _stand_at(self, index: int) -> None:
-        market = self._market
-        price = Decimal(repr(float(market.values[p.CLOSE, index])))
-        self._exchange.pass_over(index, EPOCH + int(market.stamps[index]) * _MS, price)
-        self._phase = Phase.OPEN
+        """Go to the close of that bar."""
+        if index != self._index or self._phase is Phase.OPEN:
+            self._candle = self._bars[index]
+        self._exchange.pass_over(index, self._candle.open_time, self._candle.close)
+        self._index = index
 
     def _next_told(self, index: int, sparse: Sparse) -> int:
         """The first bar from ``index`` on whose close concerns anybody."""

@@ -27,6 +27,7 @@ from tbh.runtime.mailbox import Envelope, MailboxFull
 from tbh.runtime.supervise import ChildSpec
 
 TURN_S = 0.01
+_UNSETTLED = (CellState.NEW, CellState.BACKING_OFF)
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 BACKGROUND_MAX = 512
 """So many messages for the background may wait while the foreground goes on."""
@@ -78,9 +79,7 @@ class StraightHost(TreeHost):
     def start(self) -> None:
         """Start the children, in their order."""
         for cell in self._cells.values():
-            cell.busy = True
             cell.start()
-            cell.busy = False
             self._pump(cell)
 
     def run(self, *, for_s: float = inf, done: Callable[[], bool] | None = None) -> None:
@@ -110,7 +109,14 @@ class StraightHost(TreeHost):
         return bool(self._queue)
 
     def _settled(self) -> bool:
-        return all(cell.settled for cell in self._awaited)
+        # ``Cell.settled``, written out for cells of which none has a handler running: it is asked at each turn.
+        for cell in self._awaited:
+            context, mailbox = cell.context, cell.mailbox
+            if context is None or context.requests or cell.stashed or mailbox.items or mailbox.urgent:
+                return False
+            if cell.state in _UNSETTLED:
+                return False
+        return True
 
     def _deliver(self, queue: _Queue) -> None:
         """Everything that waits in ``queue``; of the background only while the foreground has nothing."""
@@ -124,9 +130,7 @@ class StraightHost(TreeHost):
             if mailbox.suspended or mailbox.items or mailbox.urgent:
                 self._keep(cell, envelope)
             else:
-                cell.busy = True
                 cell.handle(envelope)
-                cell.busy = False
             if mailbox.items or mailbox.urgent:
                 self._pump(cell)
             if foreground and queue is not foreground:
@@ -143,10 +147,8 @@ class StraightHost(TreeHost):
             self.overflowed(cell, envelope)
 
     def _pump(self, cell: Cell) -> None:
-        while not cell.busy and (envelope := cell.mailbox.take()) is not None:
-            cell.busy = True
+        while (envelope := cell.mailbox.take()) is not None:
             cell.handle(envelope)
-            cell.busy = False
 
     def _leap(self, until_s: float) -> bool:
         """Go to the next timer that stands; False when there is none by then."""
