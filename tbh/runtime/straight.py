@@ -32,7 +32,8 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 BACKGROUND_MAX = 512
 """So many messages for the background may wait while the foreground goes on."""
 
-_Queue = deque[tuple[Cell, Envelope]]
+_Delivery = tuple[Cell, Envelope]
+_Queue = deque[_Delivery]
 
 
 class StraightHost(TreeHost):
@@ -66,10 +67,13 @@ class StraightHost(TreeHost):
         self._heard = heard or {}
         self._cells = {spec.name: Cell(spec, self) for spec in self.specs}
         self._awaited = tuple(cell for cell in self._cells.values() if not cell.spec.background)
-        self._takers = {
-            kind: tuple((self._cells[name], self._queue_of(self._cells[name])) for name in names)
-            for kind, names in self.prove_wiring().items()
-        }
+        self._takers = {kind: self._takers_of(names) for kind, names in self.prove_wiring().items()}
+        self._to_pump: list[Cell] = []
+
+    def _takers_of(self, names: tuple[str, ...]) -> tuple[str, tuple[tuple[Cell, Callable[[_Delivery], None]], ...]]:
+        """Whom to name on the envelope, and each with the way into its queue."""
+        cells = [self._cells[name] for name in names]
+        return ", ".join(names), tuple((cell, self._queue_of(cell).append) for cell in cells)
 
     def _queue_of(self, cell: Cell) -> _Queue:
         return self._behind if cell.spec.background else self._queue
@@ -121,7 +125,7 @@ class StraightHost(TreeHost):
     def _deliver(self, queue: _Queue) -> None:
         """Everything that waits in ``queue``; of the background only while the foreground has nothing."""
         popleft = queue.popleft
-        foreground = self._queue
+        foreground, to_pump = self._queue, self._to_pump
         delivered = 0
         while queue:
             cell, envelope = popleft()
@@ -129,10 +133,11 @@ class StraightHost(TreeHost):
             mailbox = cell.mailbox
             if mailbox.suspended or mailbox.items or mailbox.urgent:
                 self._keep(cell, envelope)
+                self._pump(cell)
             else:
                 cell.handle(envelope)
-            if mailbox.items or mailbox.urgent:
-                self._pump(cell)
+            while to_pump:
+                self._pump(to_pump.pop())
             if foreground and queue is not foreground:
                 break
         self.messages += delivered
@@ -194,15 +199,15 @@ class StraightHost(TreeHost):
         kind = type(message)
         if kind in self._heard:
             self._heard[kind](message)
-        takers = self._takers.get(kind)
-        if takers is None:
+        found = self._takers.get(kind)
+        if found is None:
             self._unrouted(message)
             return
-        seq = self._seq
-        for cell, queue in takers:
-            seq += 1
-            queue.append((cell, Envelope(seq, sender, cell.name, cause, message)))
-        self._seq = seq
+        names, takers = found
+        self._seq += 1
+        envelope = Envelope(self._seq, sender, names, cause, message)  # one for all: it is read, and never changed
+        for cell, append in takers:
+            append((cell, envelope))
 
     def tell(self, name: str, message: Message) -> None:
         cell = self._cells[name]
@@ -211,6 +216,11 @@ class StraightHost(TreeHost):
 
     def requeue(self, cell: Cell, envelopes: list[Envelope]) -> None:
         cell.mailbox.put_back(envelopes)
+        self._to_pump.append(cell)
+
+    def resume(self, cell: Cell) -> None:
+        super().resume(cell)
+        self._to_pump.append(cell)
 
     def start_timer(self, cell: Cell, delay_s: float, timer: Message, incarnation: int) -> list[bool]:
         alive = [True]
