@@ -46,9 +46,9 @@ from tbh.tree import Parts, build_tree
 
 BOOT = "backtest"
 REASONS = {
-    **{rule: "funds" for rule in ("funds", "equity")},
-    **{rule: "size" for rule in ("amount_step", "amount_min", "notional_min", "stop_missing")},
-    **{rule: "entry_open" for rule in ("entry_open", "layer_filled", "position_open", "nothing_to_add_to")},
+    **dict.fromkeys(("funds", "equity"), "funds"),
+    **dict.fromkeys(("amount_step", "amount_min", "notional_min", "stop_missing"), "size"),
+    **dict.fromkeys(("entry_open", "layer_filled", "position_open", "nothing_to_add_to"), "entry_open"),
     "max_open_positions": "max_open_positions",
 }
 """The words of the actors' refusals, and those by which a backtest counts them."""

@@ -54,7 +54,13 @@ class StraightHost(TreeHost):
         turn_s: float = TURN_S,
     ) -> None:
         super().__init__(
-            specs, now=now or self._virtual_now, seed=seed, log=log, external=external, on_settled=on_settled, intercept=intercept
+            specs,
+            now=now or self._virtual_now,
+            seed=seed,
+            log=log,
+            external=external,
+            on_settled=on_settled,
+            intercept=intercept,
         )
         self.messages = 0
         self._turn_s = turn_s

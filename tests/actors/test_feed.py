@@ -125,6 +125,15 @@ def test_missing_bars_are_counted_and_none_is_invented() -> None:
     assert (bar.index, bar.candle) == (1, candle(4))
 
 
+def test_bars_that_were_counted_and_not_told_are_no_gap() -> None:
+    probe = probe_of(Source(answers=[[closed(0)], [closed(5)], [closed(9, at=11)]]))
+    for _ in range(3):
+        probe.tell(ADVANCE)
+    facts = probe.take()
+    assert [fact.index for fact in facts if isinstance(fact, Bar)] == [0, 5, 9]
+    assert [fact.missing for fact in facts if isinstance(fact, GapFound)] == [2]
+
+
 def test_a_gap_between_history_and_the_first_bar_is_found_too() -> None:
     probe = probe_of(Source(closed=[candle(0)], answers=[[closed(1, at=2)]]))
     probe.tell(ADVANCE)

@@ -302,3 +302,63 @@ def test_the_summary_tells_cash_fees_and_counts(exchange):
     assert (summary.start_cash, summary.cash, summary.qty) == (D(10_000), D("9799.8"), D(2))
     assert (summary.fees_quote, summary.fees_base) == (D("0.2"), D(0))
     assert (summary.orders_accepted, summary.orders_open, summary.fills, summary.last_seq) == (2, 1, 1, 1)
+
+
+def in_memory(clock: MarketClock) -> PaperExchange:
+    return PaperExchange(None, MARKET, cash=D(10_000), clock=clock)
+
+
+def test_an_account_in_memory_answers_as_one_in_a_file(path, clock):
+    told = []
+    for exchange in (PaperExchange(path, MARKET, cash=D(10_000), clock=clock), in_memory(clock)):
+        play(exchange, 0, "100")
+        placed = exchange.place(order("a", "buy", "1"), timeout_s=1)
+        again = exchange.place(order("a", "buy", "1"), timeout_s=1)
+        exchange.place(order("b", "sell", "1", stop_price=D("90")), timeout_s=1)
+        with pytest.raises(Rejected, match="client_order_id_reused"):
+            exchange.place(order("a", "buy", "2"), timeout_s=1)
+        play(exchange, 1, "100")
+        canceled = exchange.cancel("b", SYMBOL, timeout_s=1)
+        with pytest.raises(Rejected, match="order_done"):
+            exchange.cancel("b", SYMBOL, timeout_s=1)
+        reports = [exchange.order(name, SYMBOL, timeout_s=1) for name in ("a", "b", "c")]
+        events = [exchange.events(after, timeout_s=1) for after in range(4)]
+        told.append((placed, again, canceled, reports, events, exchange.account_summary()))
+        exchange.close()
+    assert told[0] == told[1]
+
+
+def test_events_older_than_the_memory_are_kept_by_an_account_in_memory(clock):
+    exchange = in_memory(clock)
+    play(exchange, 0, "100")
+    exchange.place(order("a", "buy", "1"), timeout_s=1)
+    play(exchange, 1, "100")
+    exchange._recent = deque(maxlen=0)
+    assert [event.seq for event in exchange.events(0, timeout_s=1)] == [1]
+    assert exchange.events(1, timeout_s=1) == ()
+
+
+def test_bars_that_meet_nothing_are_passed_over_in_one_step(clock):
+    exchange = in_memory(clock)
+    play(exchange, 0, "100")
+    exchange.place(order("a", "buy", "1"), timeout_s=1)
+    with pytest.raises(ValueError, match="waits for the next price"):
+        exchange.pass_over(5, START, D(100))
+    play(exchange, 1, "100")
+    exchange.place(order("b", "sell", "1", stop_price=D("90"), reduce_only=True), timeout_s=1)
+    exchange.pass_over(9, START + timedelta(minutes=9), D(105))
+    assert exchange.last_price == 105
+    assert list(exchange.resting) == ["b"]
+    assert exchange.qty == 1
+    with pytest.raises(ValueError, match="can't be passed over"):
+        exchange.pass_over(9, START, D(105))
+    (fill,) = [event for event in play(exchange, 10, "89") if isinstance(event, Fill)]
+    assert (fill.client_order_id, fill.price) == ("b", D(89))
+
+
+def test_the_rest_of_a_bar_is_passed_over_too(clock):
+    exchange = in_memory(clock)
+    play(exchange, 0, "100")
+    exchange.play(1, Phase.OPEN, candle(1, "100"))
+    exchange.pass_over(1, START + timedelta(minutes=1), D(101))
+    assert play(exchange, 2, "100") == []

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tbh.infra.paper import PaperExchange
-from tbh.infra.paper_account import FORMAT_VERSION, read_account
+from tbh.infra.paper_account import FORMAT_VERSION, AccountFile, read_account
 from tbh.infra.replay import MarketClock
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Order, OrderType, Purpose, Side
@@ -86,7 +86,9 @@ def exchange(path: Path) -> Iterator[PaperExchange]:
 @pytest.fixture
 def full_disk(exchange: PaperExchange) -> Iterator[None]:
     """Not a page more than the file has: what SQLite then says is what it says when the disk is full."""
-    db = exchange._file._db
+    file = exchange._file
+    assert isinstance(file, AccountFile)
+    db = file._db
     db.execute("PRAGMA max_page_count = 1")
     yield
     db.execute("PRAGMA max_page_count = 1000000")
@@ -269,6 +271,7 @@ def test_an_account_of_the_first_format_goes_on_without_a_tag(path):
     exchange = opened(path, tag="late", first_seq=70)
     assert exchange.last_seq() == 0
     assert exchange.place(order("b"), timeout_s=1).exchange_order_id == "P00000002"
+    assert isinstance(exchange._file, AccountFile)
     assert exchange._file._db.execute("PRAGMA user_version").fetchone() == (FORMAT_VERSION,)
     exchange.close()
 

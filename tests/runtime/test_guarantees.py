@@ -1,4 +1,4 @@
-"""What docs/GUARANTEES.md promises, over both hosts of a tree."""
+"""What docs/GUARANTEES.md promises, over every host of a tree."""
 
 from __future__ import annotations
 
