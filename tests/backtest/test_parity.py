@@ -1,4 +1,4 @@
-"""The fast engine and `tbh demo` make the same trades, to the last digit.
+"""The fast engine, the actor engine and `tbh demo` make the same trades, to the last digit.
 
 Drawn definitions over recorded candles first (`python -m bench parity` draws more, over longer slices), then what they
 seldom meet: several orders that are due at one price.
@@ -29,7 +29,9 @@ Bar = tuple[float, float, float, float]
 
 def unlike(case: _drawn.Case, candles: CandleFile) -> tuple[list[str], int]:
     made = _drawn.fast(case, candles, plain_runner())
-    return _drawn.differences(made, _drawn.demo(case, candles)), len(made.trades)
+    lines = _drawn.differences(made, _drawn.demo(case, candles))
+    lines += _drawn.unlike(_drawn.actors(case, candles), made)
+    return lines + _drawn.unlike(_drawn.actors(case, candles, every_bar=True), made), len(made.trades)
 
 
 @pytest.mark.parametrize("by_volume", [False, True], ids=["all volume", "a share of the volume"])
