@@ -47,9 +47,10 @@ from tbh.tree import Parts, build_tree
 BOOT = "backtest"
 REASONS = {
     **dict.fromkeys(("funds", "equity"), "funds"),
-    **dict.fromkeys(("amount_step", "amount_min", "notional_min", "stop_missing"), "size"),
+    **dict.fromkeys(("amount_step", "amount_min", "notional_min", "stop_missing", "price_step"), "size"),
     **dict.fromkeys(("entry_open", "layer_filled", "position_open", "nothing_to_add_to"), "entry_open"),
     "max_open_positions": "max_open_positions",
+    "cooldown": "cooldown",
 }
 """The words of the actors' refusals, and those by which a backtest counts them."""
 

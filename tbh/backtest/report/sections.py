@@ -16,13 +16,14 @@ from tbh.backtest.report.subject import Subject, candles_told
 from tbh.backtest.stats import drawdowns
 
 NONE = "–"
-_PARTS = ("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "sizing")
+_PARTS = ("name", "timeframe", "indicators", "entry", "exit", "pyramid", "stops", "cooldown", "orders", "sizing")
 """A definition reads in this order."""
 _REFUSED = {
     "funds": "for want of cash",
     "size": "of no size",
     "entry_open": "while one was under way",
     "max_open_positions": "beyond the positions allowed",
+    "cooldown": "during a cool-down",
 }
 HOLD_MAX = 6.0
 """How many times as far buying and holding may move before the equity beside it would be a flat line."""
