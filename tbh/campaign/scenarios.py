@@ -112,8 +112,7 @@ _ALL: Final[tuple[Scenario, ...]] = (
         "entries rest at a price, and fill while they are taken off: none is followed by another before that is known",
         {
             K.FILLS_IN_PARTS: 0.2,
-            K.FILL_AFTER_CANCEL: 0.3,
-            K.FILL_DURING_CANCEL: 0.3,
+            K.FILL_AFTER_CANCEL: 1.0,
             K.REPLY_LOST: 0.15,
             K.PROCESS_KILLED: 0.02,
         },
