@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,11 @@ from tbh.messages.strategy import Refused
 from tbh.plan import DEMO
 from tbh.ports import OutboxEntry, SyncResult
 from tbh.rehearsal.booked import Book, Booked, equity_of, raw_of
-from tbh.rehearsal.market import CandlesOf, Sparse, SparseMarket
+from tbh.rehearsal.market import CandlesOf, Rules, Sparse, SparseMarket
 from tbh.runtime.straight import StraightHost
+from tbh.strategies.base import Strategy
 from tbh.strategies.dynamic import DynamicStrategy, protection_of
+from tbh.strategies.shapes import Definition
 from tbh.tree import Parts, build_tree
 
 BOOT = "backtest"
@@ -91,7 +94,9 @@ class _Steps:
 
 
 class Rehearsal:
-    """One run of ``strategy`` over the bars of ``columns``. ``every_bar`` plays and tells each of them.
+    """One run of ``strategy`` over the bars of ``columns``. ``every_bar`` plays and tells each of them. So does
+    ``new_strategy``, which makes what decides instead, where rules over whole arrays can't say when: the definition
+    then tells its stops and layers alone.
 
     ``ValueError`` for no bars, or an option that ``unserved`` names.
     """
@@ -104,6 +109,7 @@ class Rehearsal:
         *,
         symbol: str = "BASE/QUOTE",
         every_bar: bool = False,
+        new_strategy: Callable[[], Strategy] | None = None,
     ) -> None:
         if not len(columns):
             raise ValueError("a backtest needs a market with bars")
@@ -113,28 +119,30 @@ class Rehearsal:
         self._columns = columns
         self._options = options
         self._began_s = time.perf_counter()
-        rules = wishes(strategy, columns)
+        sparse: Sparse | None = None
+        if new_strategy is None:
+            rules = wishes(strategy, columns)
+            new_strategy = partial(ForeseenStrategy, self._definition, rules)
+            sparse = None if every_bar else _sparse(self._definition, rules)
         self.clock = MarketClock()
         self.market: Market = paper_market(symbol, options.fee, price=CandlesOf(columns, 1)[0].open)
         self.exchange = PaperExchange(
             None, self.market, cash=options.cash, clock=self.clock, volume_share=options.volume_share
         )
-        trails = self._definition.stops.trailing is not None
-        sparse = Sparse(rules=rules, pyramids=self._definition.pyramid.max_layers > 0, trails=trails)
         self.feed = SparseMarket(
             columns,
             symbol=symbol,
             exchange=self.exchange,
             clock=self.clock,
-            sparse=None if every_bar else sparse,
+            sparse=sparse,
         )
         self.store = MemoryStore(text=False)
         self.trades: list[TradeClosed] = []
         self.refused: Counter[str] = Counter()
         self._steps = _Steps(self.feed)
-        self.host = self._host(lambda: ForeseenStrategy(self._definition, rules))
+        self.host = self._host(new_strategy)
 
-    def _host(self, new_strategy: Callable[[], DynamicStrategy]) -> StraightHost:
+    def _host(self, new_strategy: Callable[[], Strategy]) -> StraightHost:
         return StraightHost(
             build_tree(
                 Parts(
@@ -232,6 +240,11 @@ class Rehearsal:
         state = self.store.order(fill.client_order_id)
         assert state is not None, "only the bot's own orders trade here"
         return state.order
+
+
+def _sparse(definition: Definition, rules: Rules) -> Sparse:
+    trails = definition.stops.trailing is not None
+    return Sparse(rules=rules, pyramids=definition.pyramid.max_layers > 0, trails=trails)
 
 
 @contextmanager

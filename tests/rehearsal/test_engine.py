@@ -84,6 +84,19 @@ def test_the_bars_of_the_benchmark_are_passed_over_without_a_trace(stops: bool) 
     assert sparse.feed.told < bars / (8 if stops else 20)
 
 
+def test_a_strategy_that_can_not_be_foreseen_is_told_every_bar() -> None:
+    foreseen, market = rehearsal(600, stops=True)
+    definition = parse_definition(_market.definition(stops=True))
+    live = Rehearsal(
+        DynamicStrategy(definition),
+        market,
+        Options(cash=CASH, fee=FEE),
+        new_strategy=lambda: DynamicStrategy(definition),
+    )
+    assert _drawn.unlike(live.run(), foreseen.run()) == []
+    assert live.feed.told == 600
+
+
 def test_what_is_reported_is_what_the_accountant_has_told() -> None:
     sparse, _ = rehearsal(2_000, stops=True)
     made = list(sparse.run().trades.rows())
