@@ -175,7 +175,9 @@ class SparseMarket:
         self.told += 1
         sparse = self._sparse
         if sparse is not None and sparse.trails and (held := self._exchange.qty):
-            self._best = float(self._market.values[p.HIGH if held > 0 else p.LOW, index])
+            reached = float(self._market.values[p.HIGH if held > 0 else p.LOW, index])
+            better = self._best is None or (reached > self._best if held > 0 else reached < self._best)
+            self._best = reached if better else self._best
         self._clock.set(candle.open_time + self._bar)
         return FeedStep(phase=Phase.CLOSE, bar_open=candle.open_time, price=candle.close, index=index, candle=candle)
 

@@ -142,8 +142,8 @@ class StraightHost(TreeHost):
                 self._pump(cell)
             else:
                 cell.handle(envelope)
-            while to_pump:
-                self._pump(to_pump.pop())
+            if to_pump:
+                self._pump_all()
             if foreground and queue is not foreground:
                 break
         self.messages += delivered
@@ -160,6 +160,10 @@ class StraightHost(TreeHost):
     def _pump(self, cell: Cell) -> None:
         while (envelope := cell.mailbox.take()) is not None:
             cell.handle(envelope)
+
+    def _pump_all(self) -> None:
+        while self._to_pump:
+            self._pump(self._to_pump.pop())
 
     def _leap(self, until_s: float) -> bool:
         """Go to the next timer that stands; False when there is none by then."""
