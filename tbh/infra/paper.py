@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,14 +24,15 @@ from typing import Protocol
 from tbh.domain.admission import Refusal
 from tbh.domain.matching import FeeIn, Matcher
 from tbh.domain.money import EXACT, ZERO
-from tbh.domain.venue import Resting, locked_coins
+from tbh.domain.venue import Resting, VenueState, locked_coins
 from tbh.infra.memory_account import MemoryAccount
 from tbh.infra.paper_account import AccountFile
+from tbh.infra.paper_guards import Held, Undone
 from tbh.infra.paper_rows import Cursor, OrderRow, report_of, request_text, settings_of
 from tbh.messages.account import Balance
 from tbh.messages.market import Candle, Market, Phase
 from tbh.messages.orders import Order
-from tbh.ports import AccountEvent, OrderReport, PositionReport, Rejected, Unavailable
+from tbh.ports import AccountEvent, OrderReport, PositionReport, Rejected
 
 RECENT_EVENTS_MAX = 1_000
 """Events kept in memory, so that whoever follows the account does not read the file."""
@@ -306,24 +306,20 @@ class PaperExchange:
         self._seq = matcher.account.seq
         self._recent.extend(events)
 
-    @contextmanager
-    def _undone_on_failure(self) -> Iterator[None]:
-        venue, cursor = self._matcher.state(), self._cursor
-        try:
-            yield
-        except BaseException:
-            self._matcher.restore(venue)
-            self._cursor = cursor
-            raise
+    def _undone_on_failure(self) -> Undone[tuple[VenueState, Cursor | None]]:
+        return Undone(self)
 
-    @contextmanager
-    def _held(self, timeout_s: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=timeout_s):
-            raise Unavailable("busy", detail=f"the paper account was in use for {timeout_s} s")
-        try:
-            yield
-        finally:
-            self._lock.release()
+    def standing(self) -> tuple[VenueState, Cursor | None]:
+        """The account and its place in the market, for ``stand_at``."""
+        return self._matcher.state(), self._cursor
+
+    def stand_at(self, before: tuple[VenueState, Cursor | None]) -> None:
+        """Return to ``before``, as if nothing had been called since."""
+        venue, self._cursor = before
+        self._matcher.restore(venue)
+
+    def _held(self, timeout_s: float) -> Held:
+        return Held(self._lock, timeout_s)
 
     def _check_symbol(self, symbol: str) -> None:
         if symbol != self._market.symbol:
