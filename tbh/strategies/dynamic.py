@@ -29,7 +29,7 @@ from tbh.messages.orders import Protection, Purpose, Side, Trailing
 from tbh.messages.strategy import Cooldown, CooldownAfter, Limit, Sizing, SizingKind
 from tbh.strategies.base import BoolArray, FloatArray, View, Wish
 from tbh.strategies.conditions import Rule, compile_rule
-from tbh.strategies.history import depends_on_start, history_needed
+from tbh.strategies.history import history_needed, starting
 from tbh.strategies.indicators import SERIES, TIME
 from tbh.strategies.live import Live
 from tbh.strategies.series import Columns, Computation, computations
@@ -79,8 +79,7 @@ class DynamicStrategy:
     @property
     def starting(self) -> tuple[Computation, ...]:
         """What the rules read that depends on where the history began, however long it is."""
-        read = {id(self._plan[name]): self._plan[name] for name, _ in sorted(self._needs) if name in self._plan}
-        return tuple(each for each in read.values() if depends_on_start(each))
+        return starting(self._plan[name] for name, _ in sorted(self._needs) if name in self._plan)
 
     @property
     def reads_times(self) -> bool:

@@ -42,23 +42,41 @@ AGREEING: Mapping[str, str] = MappingProxyType(
 
 
 def depends_on_start(computation: Computation) -> bool:
-    """Whether no number of bars makes its values independent of where the history began."""
+    """Whether no number of bars makes its own part of the values independent of where the history began."""
     return computation.entry.memory.kind == "all" and computation.entry.name not in DAYS
 
 
-def rows_needed(computation: Computation, back: int, timeframe_s: int) -> int:
-    """Bars of ``timeframe_s``, the last one included, that suffice for its value ``back`` bars ago. For what depends on
-    where the history began, those after which it has settled as far as it will."""
+def starting(computations: Iterable[Computation]) -> tuple[Computation, ...]:
+    """Those of ``computations``, and of what they read, that depend on where the history began; each once."""
+    found: dict[int, Computation] = {}
+
+    def look(computation: Computation) -> None:
+        if depends_on_start(computation):
+            found.setdefault(id(computation), computation)
+        for read in computation.reads:
+            look(read)
+
+    for each in computations:
+        look(each)
+    return tuple(found.values())
+
+
+def own_rows(computation: Computation, timeframe_s: int) -> int:
+    """Rows of the bars that it reads, the last one included, that suffice for its last value. For what depends on where
+    the history began, those after which it has settled as far as it will."""
     entry, params = computation.entry, computation.params
-    own_s = computation.timeframe_s or timeframe_s
-    history = entry.history(params)
-    if history is None:
-        days = DAYS.get(entry.name)
-        history = (
-            max(SETTLING * entry.warmup(params), SETTLED) + 1 if days is None else -(-days(params) * DAY_S // own_s) + 1
-        )
+    rows = entry.history(params)
+    if rows is None:
+        days, own_s = DAYS.get(entry.name), computation.timeframe_s or timeframe_s
+        settled = max(SETTLING * entry.warmup(params), SETTLED)
+        rows = 1 + (settled if days is None else -(-days(params) * DAY_S // own_s))
+    return rows + max((own_rows(read, timeframe_s) - 1 for read in computation.reads), default=0)
+
+
+def rows_needed(computation: Computation, back: int, timeframe_s: int) -> int:
+    """Bars of ``timeframe_s``, the last one included, that suffice for its value ``back`` bars ago."""
     # Bars may begin within a higher one, which is no bar then, and end within another.
-    return back + history * computation.ratio + 2 * (computation.ratio - 1)
+    return back + own_rows(computation, timeframe_s) * computation.ratio + 2 * (computation.ratio - 1)
 
 
 def history_needed(plan: Mapping[str, Computation], needs: Iterable[tuple[str, int]], timeframe_s: int) -> int:

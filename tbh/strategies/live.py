@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
 
 from tbh.messages.market import Candle
-from tbh.strategies.bars import HELD, Bars, Row, Rows
+from tbh.strategies.bars import HELD, MAX_HISTORY, Bars, Row, Rows
 from tbh.strategies.base import FloatArray
 from tbh.strategies.carried import STEPS, Step
 from tbh.strategies.conditions import Rule
@@ -39,9 +42,11 @@ class _Made:
     """
 
     __slots__ = (
+        "asked",
         "computation",
         "count",
         "exact",
+        "fed",
         "frame",
         "history",
         "kept",
@@ -50,28 +55,38 @@ class _Made:
         "places",
         "prices",
         "reach",
+        "reads",
         "rows",
         "step",
         "values",
     )
 
-    def __init__(self, computation: Computation, rows: Rows, reach: int, frame: _Higher | None) -> None:
+    def __init__(self, computation: Computation, rows: Rows, frame: _Higher | None, reads: list[_Made]) -> None:
         entry, params = computation.entry, computation.params
         self.computation = computation
         self.rows = rows
-        self.reach = reach
         self.frame = frame
-        self.places = tuple(_PLACES[name] for name in computation.inputs)
-        self.prices = tuple(place for place in self.places if place < len(SERIES))
+        self.reads = reads
+        # Rules ask so many bars back (-1: they do not ask), and what reads this one for so many of its rows.
+        self.reach, self.fed = -1, 0
+        self.places = tuple(_PLACES.get(name, -1) for name in computation.inputs)
+        prices = {place for place in self.places if 0 <= place < len(SERIES)}
+        self.prices: tuple[int, ...] = tuple(prices.union(*(read.prices for read in reads)))
         self.moving = self.prices if entry.memory.kind == "decay" else ()
-        self.exact = entry.group == "pattern" or entry.name in EXACT
+        self.exact = not reads and (entry.group == "pattern" or entry.name in EXACT)
         history = entry.history(params)
         self.history = 0 if history is None else history
         self.step: Step | None = STEPS[entry.name](entry, params) if history is None else None
-        self.count = -1
+        self.count, self.asked = -1, 0
         self.values: tuple[FloatArray, ...] = ()
         self.noise = 0.0
-        self.kept: deque[tuple[float, ...]] = deque(maxlen=reach + 1)
+        self.kept: deque[tuple[float, ...]] = deque(maxlen=1)
+
+    def feed(self, rows: int) -> None:
+        """Whatever reads this one asks for its last ``rows``."""
+        self.fed = max(self.fed, rows)
+        for read in self.reads:
+            read.feed(self.history - 1 + max(self.fed, self.reach + 1))
 
 
 class _Higher:
@@ -102,31 +117,37 @@ class Live:
     def __init__(self, plan: Mapping[str, Computation], needs: Iterable[tuple[str, int]], timeframe_s: int) -> None:
         self._plan = plan
         self._timeframe_s = timeframe_s
-        self._reach: dict[int, tuple[Computation, int]] = {}
-        for column, back in needs:
-            if column in plan:
-                computation = plan[column]
-                _, before = self._reach.get(id(computation), (computation, 0))
-                self._reach[id(computation)] = (computation, max(before, back))
+        self._needs = [(column, back) for column, back in needs if column in plan]
         self._begin()
 
     def _begin(self) -> None:
         self.bars = Bars()
         self._frames: dict[int, _Higher] = {}
         self._made: dict[str, tuple[_Made, int]] = {}
-        self._carried: list[_Made] = []
-        farthest = max((reach for _, reach in self._reach.values()), default=0)
-        for computation, reach in self._reach.values():
+        farthest = max((back for _, back in self._needs), default=0)
+        for column, back in self._needs:
+            made, _ = self._add(self._plan[column], farthest)[column]
+            made.reach = max(made.reach, back)
+        every = {id(made): made for made, _ in self._made.values()}.values()
+        for made in every:
+            made.feed(0)
+        self._carried = [made for made in every if made.step is not None]
+        for made in self._carried:
+            # What others go on from is kept as long as the bars are.
+            made.kept = deque(maxlen=MAX_HISTORY if made.fed else made.reach + 1)
+
+    def _add(self, computation: Computation, farthest: int) -> dict[str, tuple[_Made, int]]:
+        """Take in a computation and what it reads, once; all columns so far."""
+        if computation.columns[0] not in self._made:
+            reads = [self._add(read, farthest)[read.columns[0]][0] for read in computation.reads]
             frame, rows = None, None
             if computation.timeframe_s is not None:
                 higher_s = computation.timeframe_s
                 frame = self._frames.setdefault(higher_s, _Higher(self._timeframe_s, higher_s, farthest))
                 rows = frame.rows
-            made = _Made(computation, self.bars if rows is None else rows, reach, frame)
-            if made.step is not None:
-                self._carried.append(made)
-            for index, column in enumerate(computation.columns):
-                self._made[column] = (made, index)
+            made = _Made(computation, self.bars if rows is None else rows, frame, reads)
+            self._made.update({column: (made, index) for index, column in enumerate(computation.columns)})
+        return self._made
 
     def load(self, history: Sequence[Candle]) -> None:
         """Replace everything by ``history``. ValueError on a candle that cannot be one."""
@@ -184,31 +205,52 @@ class Live:
             self._few(made)
         return made.noise
 
-    def _few(self, made: _Made) -> tuple[FloatArray, ...]:
-        """The values over the last rows that suffice; once for each bar."""
+    def _few(self, made: _Made, asked: int = 0) -> tuple[FloatArray, ...]:
+        """The values over the last rows that suffice, for at least ``asked`` of them; once for each bar."""
         rows = made.rows
-        if made.count == rows.count:
+        if made.count == rows.count and made.asked >= asked:
             return made.values
-        reach = made.reach
-        if made.frame is not None:
-            reach = made.frame.ago(min(reach, len(made.frame.counts) - 1))
-        take = min(made.history + reach, rows.held)
+        ago = made.reach
+        if made.frame is not None and ago >= 0:
+            ago = made.frame.ago(min(ago, len(made.frame.counts) - 1))
+        asked = max(asked, made.fed, ago + 1)
+        take = min(made.history - 1 + asked, rows.held)
         for place in made.moving:
-            take = max(take, rows.moving(place, made.history + reach))
-        made.values = made.computation.compute(tuple([rows.tail(place, take) for place in made.places]))
-        made.count = rows.count
-        if take == rows.count or made.exact:
+            take = max(take, rows.moving(place, made.history - 1 + asked))
+        inputs = [
+            rows.tail(place, take) if place >= 0 else self._last(name, take)
+            for place, name in zip(made.places, made.computation.inputs, strict=True)
+        ]
+        made.values = made.computation.compute(tuple(inputs))
+        made.count, made.asked = rows.count, asked
+        if (take == rows.count and not made.reads) or made.exact:
             made.noise = 0.0
         else:
             newest = rows.newest
-            assert newest is not None
-            made.noise = _NOISE * max([abs(newest[place]) for place in made.prices], default=0.0) + _LEAST
+            made.noise = _LEAST
+            if newest is not None:
+                made.noise += _NOISE * max([abs(newest[place]) for place in made.prices], default=0.0)
         return made.values
 
+    def _last(self, name: str, rows: int) -> FloatArray:
+        """The last ``rows`` values of a column of an indicator."""
+        read, index = self._made[name]
+        if read.step is None:
+            return self._few(read, rows)[index][-rows:] if rows else np.empty(0)
+        kept = [each[index] for each in islice(reversed(read.kept), rows)]
+        return np.array(kept[::-1], dtype=np.float64)
+
     def _all(self, made: _Made, known: dict[int, tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
-        rows = made.rows
         if id(made) not in known:
-            known[id(made)] = made.computation.compute(tuple(rows.tail(place, rows.held) for place in made.places))
+            rows, inputs = made.rows, []
+            for place, name in zip(made.places, made.computation.inputs, strict=True):
+                if place >= 0:
+                    inputs.append(rows.tail(place, rows.held))
+                    continue
+                read, index = self._made[name]
+                carried = read.step is not None
+                inputs.append(self._last(name, rows.held) if carried else self._all(read, known)[index])
+            known[id(made)] = made.computation.compute(tuple(inputs))
         return known[id(made)]
 
 

@@ -38,6 +38,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name[:64]!r}; known: {listed or 'none'}"
 
 
+def id_of(column: str) -> str:
+    """The id of the indicator that a column belongs to: ids hold no two underscores in a row."""
+    return column.split("__", 1)[0]
+
+
 def columns_of(indicator_id: str, entry: Indicator, sources: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
     """(column, source, output index) of one use; ``sources`` is empty when the indicator reads fixed series."""
     for source in sources or ("",):
@@ -57,6 +62,7 @@ def check_references(raw: Mapping[str, Any]) -> list[Problem]:
         if isinstance(use, dict):
             check.indicator(f"$.indicators[{index}]", use)
             check.timeframe(f"$.indicators[{index}].timeframe", use.get("timeframe"), timeframe)
+    check.chains(timeframe)
     for rule in ("entry", "exit", "pyramid"):
         sides = raw.get(rule)
         for side in ("long", "short"):
@@ -92,6 +98,19 @@ def _as_number(value: object) -> Decimal | None:
     return number if number.is_finite() else None
 
 
+def _reaches(reads: Mapping[str, set[str]], start: str, end: str) -> bool:
+    """Whether indicator ``start`` is made of what ``end`` makes."""
+    seen, ahead = {start}, [start]
+    while ahead:
+        here = ahead.pop()
+        if here == end:
+            return True
+        new = reads.get(here, set()) - seen
+        seen |= new
+        ahead += new
+    return False
+
+
 class _Check:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -99,6 +118,11 @@ class _Check:
         self._places: dict[str, str] = {}
         # Columns of an indicator that is itself in doubt are not called unknown on top.
         self._doubtful: set[str] = set()
+        # By id: the entry and the timeframe of an indicator, and by column which output of which it is.
+        self._uses: dict[str, tuple[Indicator, object]] = {}
+        self._outputs: dict[str, tuple[str, str]] = {}
+        # Sources that may be columns of indicators, which are known once all are: the path, the reader's id, the name.
+        self._chained: list[tuple[str, str, str]] = []
 
     def add(self, path: str, message: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -119,12 +143,37 @@ class _Check:
             return
         params = use.get("params")
         self._params(f"{path}.params", entry, params if isinstance(params, dict) else {})
-        sources = self._sources(f"{path}.source", entry, use.get("source"))
+        sources = self._sources(f"{path}.source", entry, use.get("source"), indicator_id)
         if isinstance(indicator_id, str):
+            self._uses.setdefault(indicator_id, (entry, use.get("timeframe")))
             if sources is None:
                 self._doubtful.add(indicator_id)
             else:
-                self._columns.update(column for column, _, _ in columns_of(indicator_id, entry, sources))
+                for column, _, index in columns_of(indicator_id, entry, sources):
+                    self._columns.add(column)
+                    self._outputs[column] = (indicator_id, entry.outputs[index])
+
+    def chains(self, own: object) -> None:
+        """What indicators read of each other."""
+        reads: dict[str, set[str]] = {}
+        for path, reader, source in self._chained:
+            if id_of(source) in self._doubtful:
+                continue
+            if source not in self._outputs:
+                self.add(path, unknown("source", source, (*SERIES, *self._outputs)))
+                continue
+            of, output = self._outputs[source]
+            reads.setdefault(reader, set()).add(of)
+            entry, timeframe = self._uses[reader]
+            read, of_timeframe = self._uses[of]
+            if entry.memory.kind == "all":
+                self.add(path, f"{entry.name} remembers everything, and can read {', '.join(SERIES)} only")
+            elif output in read.sparse:
+                self.add(path, f"{source!r} can be null at any time, and no indicator can go on from that")
+            elif (timeframe or own) != (of_timeframe or own):
+                self.add(path, f"{source!r} is of {of_timeframe or own} bars; give both the same timeframe")
+            elif _reaches(reads, of, reader):
+                self.add(path, f"goes round in a circle: {source!r} is made of what {reader!r} makes")
 
     def timeframe(self, path: str, name: object, own: object) -> None:
         """The timeframe of an indicator beside the definition's ``own``."""
@@ -159,7 +208,7 @@ class _Check:
             if broken is not None:
                 self.add(path, broken)
 
-    def _sources(self, path: str, entry: Indicator, given: object) -> tuple[str, ...] | None:
+    def _sources(self, path: str, entry: Indicator, given: object, reader: object) -> tuple[str, ...] | None:
         """The sources, or None when they are in doubt."""
         if not entry.takes_source:
             if given is not None:
@@ -173,11 +222,15 @@ class _Check:
         sound = True
         for index, source in enumerate(sources):
             where = path if isinstance(given, str) else f"{path}[{index}]"
-            if isinstance(source, str) and source not in SERIES:
-                self.add(where, unknown("source", source, SERIES))
-            elif isinstance(source, str) and source in sources[:index]:
+            if not isinstance(source, str):
+                sound = False
+            elif source in sources[:index]:
                 self.add(where, f"{source!r} is given twice")
-            sound = sound and isinstance(source, str) and source in SERIES
+            elif source not in SERIES and "__" in source and isinstance(reader, str):
+                self._chained.append((where, reader, source))
+            elif source not in SERIES:
+                self.add(where, unknown("source", source, SERIES))
+                sound = False
         return tuple(sources) if sound else None
 
     def node(self, path: str, node: object, *, top: bool = False) -> None:
@@ -215,5 +268,5 @@ class _Check:
             self.add(path, "compares numbers only, so it never changes; name a column on one side")
 
     def _column(self, path: str, name: str) -> None:
-        if name not in self._columns and name.split("__", 1)[0] not in self._doubtful:
+        if name not in self._columns and id_of(name) not in self._doubtful:
             self.add(path, unknown("column", name, self._columns))
