@@ -70,7 +70,8 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
         crossing,
         st.sampled_from(["g__value", "h__open", "h__high", "h__low", {"column": "h__close", "shift": 2}]),
     )
-    one = st.one_of(level, averages, bands, trend, shifted, higher)
+    chained = st.builds(lambda op: {"left": "r__value", "op": op, "right": "q__value"}, crossing)
+    one = st.one_of(level, averages, bands, trend, shifted, higher, chained)
     return draw(
         st.one_of(
             one,
@@ -126,6 +127,7 @@ def definitions(draw: st.DrawFn, timeframe: str, price: float, cash: Decimal) ->
             {"id": "k", "name": "bbands", "params": {"period": draw(st.integers(5, 30))}},
             {"id": "g", "name": "ema", "params": {"period": draw(st.integers(2, 5))}, "timeframe": above},
             {"id": "h", "name": "bar", "timeframe": above},
+            {"id": "q", "name": "ema", "params": {"period": draw(st.integers(2, 9))}, "source": "r__value"},
         ],
         "entry": {side: draw(rules()) for side in sides},
         "exit": {side: draw(rules()) for side in sides if draw(st.integers(0, 3))},

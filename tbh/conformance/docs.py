@@ -33,7 +33,8 @@ Values are TA-Lib's wherever it has the indicator: an EMA is seeded by the simpl
 RSI, ATR and ADX are Wilder's; bands and `stddev` use the population standard deviation. What TA-Lib lacks is computed
 with NumPy, after the source that is named. Its MAVP alone is not offered: its periods are a series of their own.
 
-- **Reads** *source*: one of `open high low close volume`, `close` when left out. *time*: the times of the bars.
+- **Reads** *source*: one of `open high low close volume` (`close` when left out), or a column of another indicator.
+  *time*: the times of the bars.
 - **Null rows**: the leading rows without a value, for all columns or for each. Columns in *italics* can be null later
   as well: where a quotient has no divisor, where a line belongs to the other side, until a point is confirmed.
 - **Remembers**: how much of the past is in a value, with the defaults. *window n*: the last n rows, exactly.

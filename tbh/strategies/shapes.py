@@ -90,7 +90,8 @@ Sources = Annotated[
 
 
 class IndicatorUse(Model):
-    """An indicator of the catalogue with its parameters. ``source`` None is close, or what it always reads.
+    """An indicator of the catalogue with its parameters. ``source`` None is close, or what it always reads; it may name
+    a column of another indicator.
 
     ``timeframe`` is a multiple of the definition's own, whose bars are then made of the definition's; None is that.
     """

@@ -24,6 +24,11 @@ TREND = {"id": "t", "name": "ema", "params": {"period": 4}, "source": "o__value"
 
 CHAINS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "of one that decays": ([SMOOTH, RSI], {"left": "s__value", "op": ">", "right": 55}),
+    "of one that rules ask for, too": ([SMOOTH, RSI], {"left": "r__value", "op": ">", "right": "s__value"}),
+    "that takes its first value as it comes": (
+        [RSI, {"id": "f", "name": "super_smoother", "params": {"period": 4}, "source": "r__value"}],
+        {"left": "r__value", "op": "crosses_above", "right": "f__value"},
+    ),
     "of one that is one itself": (
         [BANDS, SMOOTH, RSI],
         {"left": "s__value", "op": "crosses_above", "right": "b__upper"},
@@ -67,8 +72,9 @@ def test_a_rule_on_a_chain_agrees_on_each_bar_and_on_whole_arrays(
 
 
 @pytest.mark.parametrize("rests", ["long", "often"])
-def test_a_chain_agrees_in_a_market_that_stands_still(rests: str, strategy: Make) -> None:
-    assert sum(rules_on_each_bar(chained(strategy, "of one that is one itself"), sleepy(rests)[0])) > 2
+@pytest.mark.parametrize("name", ["of one that rules ask for, too", "of one that is one itself"])
+def test_a_chain_agrees_in_a_market_that_stands_still(name: str, rests: str, strategy: Make) -> None:
+    assert sum(rules_on_each_bar(chained(strategy, name), sleepy(rests)[0])) > 2
 
 
 @pytest.mark.parametrize("name", [name for name in CHAINS if "everything" not in name])

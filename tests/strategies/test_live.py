@@ -25,7 +25,7 @@ from tbh.strategies.series import Computation
 Array = npt.NDArray[np.float64]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = 9_000
-BARS = 40
+BARS = 25
 """How many bars a strategy is followed after its start."""
 BACK = 3
 
@@ -132,9 +132,9 @@ def test_what_remembers_everything_is_carried_from_the_first_bar_on(
     candles, arrays = market
     chosen = {"percent": Decimal(1)} if name == "zigzag" else {}
     for computation in (computation_of(name, chosen), computation_of(name, {**drawn(CATALOGUE[name]), **chosen})):
-        whole = computation.compute(tuple(arrays[each][:700].copy() for each in computation.inputs))
+        whole = computation.compute(tuple(arrays[each][:400].copy() for each in computation.inputs))
         live = live_of(computation)
-        for row in range(700):
+        for row in range(400):
             live.append(candles[row])
             if row >= BACK:
                 agree(live, computation, whole, row)
@@ -159,7 +159,7 @@ def test_what_counts_as_exact_over_few_rows_is_exact(name: str, market: tuple[li
     computation = computation_of(name)
     rows = rows_needed(computation, 0, 900)
     whole = computation.compute(tuple(market[1][each] for each in computation.inputs))
-    for row in range(500, 1_000):
+    for row in range(500, 800):
         few = computation.compute(tuple(market[1][each][row + 1 - rows : row + 1] for each in computation.inputs))
         assert [values[-1] for values in few] == [values[row] for values in whole]
 
