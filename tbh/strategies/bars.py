@@ -40,9 +40,12 @@ class Rows:
         self.held = 0
         self.newest: Row | None = None
         self._table = np.empty((len(HELD), _FIRST_CAPACITY))
+        self._lines = list(self._table)
         # How many rows have moved each of SERIES, up to each row held.
         self._moves = np.empty((len(SERIES), _FIRST_CAPACITY), dtype=np.int64)
         self._moved = [0] * len(SERIES)
+        # At which count each of them stood still for the last time.
+        self._rested = [0] * len(SERIES)
 
     def push(self, row: Row) -> None:
         """Take one more row."""
@@ -50,19 +53,22 @@ class Rows:
             self._move(MAX_HISTORY // 2, MAX_HISTORY)
         elif self.held == self._table.shape[1]:
             self._move(0, min(2 * self.held, MAX_HISTORY))
-        table, moves, moved, held = self._table, self._moves, self._moved, self.held
-        for place, value in enumerate(row):
-            table[place, held] = value
+        moves, moved, held = self._moves, self._moved, self.held
+        for line, value in zip(self._lines, row, strict=True):
+            line[held] = value
         before, self.newest = self.newest, row
+        self.held += 1
+        self.count += 1
         for place in range(_VOLUME):
             if before is None or row[place] != before[place]:
                 moved[place] += 1
-            moves[place, held] = moved[place]
+            else:
+                self._rested[place] = self.count
         if row[_VOLUME]:
             moved[_VOLUME] += 1
-        moves[_VOLUME, held] = moved[_VOLUME]
-        self.held += 1
-        self.count += 1
+        else:
+            self._rested[_VOLUME] = self.count
+        moves[:, held] = moved
 
     def _move(self, start: int, capacity: int) -> None:
         """The rows from ``start`` on in a new table: views of the old one must not change under their readers."""
@@ -72,25 +78,25 @@ class Rows:
             made = np.empty((len(old), capacity), dtype=old.dtype)
             made[:, :kept] = old[:, start : self.held]
             setattr(self, name, made)
+        self._lines = list(self._table)
         self.held = kept
 
     def moving(self, place: int, rows: int) -> int:
         """The last rows in which this series was moved by at least ``rows``; all that are held if that is too few."""
-        start = self.held - rows
-        if start < 0:
+        if self.held < rows:
             return self.held
-        before = self._moved[place] - rows
-        if self._moves[place, start] == before + 1:  # each of them did
+        if self.count - self._rested[place] >= rows:
             return rows
+        before = self._moved[place] - rows
         return self.held - int(np.searchsorted(self._moves[place, : self.held], before, side="right"))
 
     def value(self, place: int, back: int) -> float:
         """What stands ``back`` rows before the last; null where nothing is held."""
-        return float(self._table[place, self.held - 1 - back]) if back < self.held else math.nan
+        return float(self._lines[place][self.held - 1 - back]) if back < self.held else math.nan
 
     def tail(self, place: int, rows: int) -> FloatArray:
         """A view of the last ``rows``, which must be held."""
-        return self._table[place, self.held - rows : self.held]
+        return self._lines[place][self.held - rows : self.held]
 
     def series(self) -> dict[str, FloatArray]:
         """Read-only views of all rows held, by the name of the series; TIME among them."""

@@ -10,8 +10,11 @@ import pytest
 import talib
 
 from tbh.messages.market import Candle
+from tbh.strategies.base import FloatArray
 from tbh.strategies.definition import DefinitionError, parse_definition
 from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.indicators import Inputs
+from tbh.strategies.series import Computation
 from tests.strategies.test_live import arrays_of, candles_of, rules_on_each_bar, sleepy
 
 Make = Callable[..., DynamicStrategy]
@@ -126,12 +129,13 @@ def test_a_chain_takes_no_more_rows_than_add_up(
     made = chained(strategy, "of one that is one itself")
     made.load(market[:1_400])
     taken: list[int] = []
-    compute = type(made.computations["r__value"]).compute
-    monkeypatch.setattr(
-        type(made.computations["r__value"]),
-        "compute",
-        lambda self, inputs: taken.append(len(inputs[0])) or compute(self, inputs),  # type: ignore[func-returns-value]
-    )
+    compute = Computation.compute
+
+    def counted(computation: Computation, inputs: Inputs) -> tuple[FloatArray, ...]:
+        taken.append(len(inputs[0]))
+        return compute(computation, inputs)
+
+    monkeypatch.setattr(Computation, "compute", counted)
     for candle in market[1_400:]:
         made.append(candle)
         made.on_bar(None)

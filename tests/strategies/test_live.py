@@ -179,8 +179,8 @@ def sleepy(rests: str) -> tuple[list[Candle], dict[str, Array]]:
 
 
 RESTS = {
-    "long": [not 300 <= row < 1_800 for row in range(1_830)],
-    "often": (np.random.default_rng(4).random(1_500) < 0.15).tolist(),
+    "long": [not 300 <= row < 1_200 for row in range(1_230)],
+    "often": (np.random.default_rng(4).random(900) < 0.15).tolist(),
 }
 
 
