@@ -39,24 +39,27 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defect:
-    """A named wrong; ``about`` is one line for people."""
+    """A named wrong; ``about`` is one line for people. It is looked for under the seed's faults, or a scenario's."""
 
     name: str
     about: str
+    scenario: str | None = None
     sites: list[Site] = field(default_factory=list)
 
 
 DEFECTS: dict[str, Defect] = {}
 
 
-def defect(about: str, owner: ModuleType | type, attribute: str) -> Callable[[Wrong], Wrong]:
+def defect(
+    about: str, owner: ModuleType | type, attribute: str, *, scenario: str | None = None
+) -> Callable[[Wrong], Wrong]:
     """Register the decorated function as a defect of its own name. ``ValueError`` for a name that is taken."""
 
     def register(wrong: Wrong) -> Wrong:
         name = wrong.__name__
         if name in DEFECTS:
             raise ValueError(f"there is a defect {name} already")
-        DEFECTS[name] = Defect(name=name, about=about)
+        DEFECTS[name] = Defect(name=name, about=about, scenario=scenario)
         return also(name, owner, attribute)(wrong)
 
     return register

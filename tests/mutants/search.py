@@ -11,8 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tbh.campaign.scenarios import SCENARIOS
 from tbh.campaign.world import run_seed
 from tbh.ports import Failure
+from tbh.simulation.script import Scenario
 from tests.mutants.defects import DEFECTS, apply
 
 SEEDS = Path(__file__).with_name("seeds.json")
@@ -25,15 +27,19 @@ class TooLong(Exception):
 
 
 @cache
-def is_clean(seed: int) -> bool:
+def is_clean(seed: int, scenario: str | None = None) -> bool:
     """Whether nothing is wrong with the seed while nothing is wrong with the product."""
-    return not run_seed(seed).violations
+    return not run_seed(seed, scenario=_scenario(scenario)).violations
+
+
+def _scenario(name: str | None) -> Scenario | None:
+    return None if name is None else SCENARIOS[name]
 
 
 def caught_by(name: str, seed: int) -> list[str]:
     """The invariants that the defect breaks under the seed; none when its code was never reached."""
     with apply(name) as reached:
-        outcome = run_seed(seed)
+        outcome = run_seed(seed, scenario=_scenario(DEFECTS[name].scenario))
     first = DEFECTS[name].sites[0].where  # a defect whose code was not reached has caused nothing
     return sorted({violation.invariant for violation in outcome.violations}) if reached[first] else []
 
@@ -51,7 +57,7 @@ def find(name: str, seeds: Iterable[int]) -> dict[str, Any] | None:
             continue
         finally:
             signal.alarm(0)
-        if broken and is_clean(seed):
+        if broken and is_clean(seed, DEFECTS[name].scenario):
             return {"seed": seed, "breaks": broken}
     return None
 
