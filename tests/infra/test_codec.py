@@ -17,11 +17,11 @@ from tbh.messages.account import Position
 from tbh.messages.base import Value, message
 from tbh.messages.journal import MarkRelayed
 from tbh.messages.orders import Fill, Order, OrderState, Protection, Trailing
-from tbh.messages.strategy import Decision, Proposal, Sizing
+from tbh.messages.strategy import Cooldown, Decision, Limit, Proposal, Sizing
 
 money = st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e30"), max_value=Decimal("1e30"))
 times = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # hypothesis adds the zone
-for _class in (Trailing, Protection, Order, OrderState, Fill, Position, Sizing, Proposal, Decision):
+for _class in (Trailing, Protection, Order, OrderState, Fill, Position, Sizing, Cooldown, Limit, Proposal, Decision):
     st.register_type_strategy(_class, lambda cls: st.builds(cls, **values_of(cls)))
 
 
