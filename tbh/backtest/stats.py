@@ -58,11 +58,15 @@ def drawdowns(equity: FloatArray, cash: float) -> FloatArray:
 def _max_drawdown(equity: FloatArray, cash: float) -> float:
     deepest, peak = 0.0, cash
     for part in _blocks(equity):
-        peaks = np.maximum.accumulate(part)
-        np.maximum(peaks, peak, out=peaks)
-        peak = float(peaks[-1])
-        np.divide(part, peaks, out=peaks)
-        deepest = max(deepest, 1.0 - float(peaks.min()))
+        highest, lowest = float(part.max()), float(part.min())
+        if highest <= peak:  # the peak stays what it was, and the lowest bar lies deepest below it
+            deepest = max(deepest, 1.0 - lowest / peak)
+        elif lowest < 0.0 or 1.0 - lowest / highest > deepest:
+            peaks = np.maximum.accumulate(part)
+            np.maximum(peaks, peak, out=peaks)
+            np.divide(part, peaks, out=peaks)
+            deepest = max(deepest, 1.0 - float(peaks.min()))
+        peak = max(peak, highest)
     return deepest
 
 

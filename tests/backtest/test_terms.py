@@ -60,3 +60,21 @@ def test_what_divides_by_nothing_is_none() -> None:
     assert (still.sharpe, still.win_rate, still.profit_factor, still.max_drawdown) == (None, None, None, 0.0)
     ruined = statistics(np.array([5.0, -1.0]), cash=5.0, pnl=np.array([-6.0]), held_bars=1, timeframe_s=60)
     assert (ruined.sharpe, ruined.profit_factor, ruined.max_drawdown) == (None, 0.0, 1.2)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda steps: 1_000 + np.cumsum(steps),
+        lambda steps: 1_000 - np.cumsum(np.abs(steps)),
+        lambda steps: 1_000 + np.cumsum(np.abs(steps)),
+        lambda steps: 50 + np.cumsum(30 * steps),
+    ],
+    ids=["to and fro", "falling", "rising", "through zero"],
+)
+@pytest.mark.parametrize("rows", [1, BLOCK, 4 * BLOCK + 3])
+def test_the_deepest_drawdown_is_the_deepest_of_the_bars(shape, rows: int) -> None:
+    for seed in range(5):
+        equity = shape(np.random.Generator(np.random.PCG64(seed)).standard_normal(rows))
+        found = statistics(equity, cash=1_000.0, pnl=np.array([]), held_bars=0, timeframe_s=60)
+        assert found.max_drawdown == max(0.0, drawdowns(equity, 1_000.0).max())
