@@ -64,8 +64,10 @@ def load_definition(file: Path) -> Definition:
     try:
         return parse_definition(read_text(file))
     except DefinitionError as error:
-        first, *others = error.problems
-        more = f" ({len(others)} more: tbh strategy check {file})" if others else ""
+        # An indicator that is wrong makes its columns unknown: it is named before them.
+        first = next((each for each in error.problems if each.path.startswith("$.indicators")), error.problems[0])
+        others = len(error.problems) - 1
+        more = f" ({others} more: tbh strategy check {file})" if others else ""
         raise CommandError(f"{file}: {first}{more}") from error
 
 

@@ -34,7 +34,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name[:64], options, n=1, cutoff=0.5)
     if near:
         return f"unknown {kind} {name[:64]!r}; nearest: {near[0]!r}"
-    listed = ", ".join(options[:24]) + (", ..." if len(options) > 24 else "")
+    listed = ", ".join(option[:64] for option in options[:24]) + (", ..." if len(options) > 24 else "")
     return f"unknown {kind} {name[:64]!r}; known: {listed or 'none'}"
 
 
@@ -125,10 +125,17 @@ class _Check:
         self._chained: list[tuple[str, str, str]] = []
 
     def add(self, path: str, message: str) -> None:
-        if len(self.problems) < MAX_PROBLEMS:
+        if not self.full:
             self.problems.append(Problem(path, message))
 
+    @property
+    def full(self) -> bool:
+        """Whether no more is reported, and so none need be looked for: a near name takes a millisecond to find."""
+        return len(self.problems) >= MAX_PROBLEMS
+
     def indicator(self, path: str, use: Mapping[str, Any]) -> None:
+        if self.full:
+            return
         indicator_id, name = use.get("id"), use.get("name")
         if isinstance(indicator_id, str):
             if indicator_id in self._places:
@@ -234,7 +241,7 @@ class _Check:
         return tuple(sources) if sound else None
 
     def node(self, path: str, node: object, *, top: bool = False) -> None:
-        if not isinstance(node, dict):
+        if not isinstance(node, dict) or self.full:
             return
         for group in ("all", "any"):
             members = node.get(group)

@@ -296,12 +296,19 @@ def test_one_file_is_not_traded_twice(run: Run, strategy: Path, candles: Path) -
 DENIED = """
 import os, sys
 kept = sys.argv[1]
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+DATABASES = ("psycopg", "psycopg2", "sqlite3", "postgrest", "supabase", "httpx", "requests", "ccxt", "urllib3")
 def deny(event, arguments):
-    if event.startswith(("socket.", "sqlite3.", "subprocess.", "os.fork", "os.posix_spawn")):
+    if event.startswith(("socket.", "sqlite3.", "subprocess.", "os.fork", "os.posix_spawn", "os.exec", "os.system")):
         raise RuntimeError(f"denied: {event}")
+    if event == "import" and arguments[0].partition(".")[0] in DATABASES:
+        raise RuntimeError(f"denied: import of {arguments[0]}")
     named = event == "open" and not isinstance(arguments[0], int)  # a number is a file that was opened before
-    written = named and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if (written or event == "os.mkdir") and not str(arguments[0]).startswith((kept, "/dev/null")):
+    changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    written = named and isinstance(arguments[2], int) and arguments[2] & changes
+    if (written or event in CHANGES) and not str(arguments[0]).startswith((kept, "/dev/null")):
+        raise RuntimeError(f"denied: {event} {arguments[0]}")
+    if named and "state" in str(arguments[0]).split(os.sep):
         raise RuntimeError(f"denied: {event} {arguments[0]}")
 import tbh.cli.backtest
 from tbh.backtest.native import plain_runner
@@ -312,21 +319,58 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+def denied(tmp_path: Path, *arguments: object, imported: str = "sys") -> subprocess.CompletedProcess[str]:
+    """A command that may write to its cache and reach nothing else; it may have imported a module before."""
+    kept = tmp_path / "cache"
+    kept.mkdir(exist_ok=True)
+    script = f"import {imported}\n{DENIED}"
+    command = [sys.executable, "-B", "-c", script, str(kept), *(str(each) for each in arguments)]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "TBH_CACHE_DIR": str(kept)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+
+
 @pytest.mark.parametrize("engine", ["fast", "actors"])
 def test_a_backtest_reaches_no_state_directory_no_database_and_no_network(
     strategy: Path, candles: Path, tmp_path: Path, engine: str
 ) -> None:
-    kept = tmp_path / "cache"
-    kept.mkdir()
-    command = [sys.executable, "-B", "-c", DENIED, str(kept), "backtest", "--json"]
-    command += ["--strategy", str(strategy), "--candles", str(candles), "--engine", engine]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "TBH_CACHE_DIR": str(kept)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    # The actors' paper account can be kept in a file and imports what would open it; opening one is denied to both.
+    imported = "sqlite3" if engine == "actors" else "sys"
+    files = ("--strategy", strategy, "--candles", candles)
+    done = denied(tmp_path, "backtest", "--json", *files, "--engine", engine, imported=imported)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout)["trades"]
-    assert next(one.name for one in kept.iterdir()).startswith("columns-")
+    assert next(one.name for one in (tmp_path / "cache").iterdir()).startswith("columns-")
     assert not (tmp_path / "home").exists()
+
+
+FORBIDDEN = {
+    "a socket": "import socket; socket.create_connection(('127.0.0.1', 9))",
+    "a name": "import socket; socket.getaddrinfo('localhost', 9)",
+    "a process": "import subprocess; subprocess.run(['true'])",
+    "a file": "open('x', 'w')",
+    "a folder": "import os; os.mkdir('x')",
+    "a database": "import psycopg",
+    "a database in a file": "import sqlite3",
+    "an opened database": "sqlite3.connect(':memory:')",
+    "an HTTP client": "import httpx",
+    "a state directory": "open('state/store.sqlite')",
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_the_denial_denies(what: str, tmp_path: Path) -> None:
+    imported = "sqlite3" if FORBIDDEN[what].startswith("sqlite3") else "sys"
+    script = f"import {imported}\n" + DENIED.replace("import tbh.cli.backtest\n", "").partition("from tbh.backtest")[0]
+    command = [
+        sys.executable,
+        "-B",
+        "-c",
+        f"{script}sys.addaudithook(deny)\n{FORBIDDEN[what]}",
+        str(tmp_path / "cache"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert (done.returncode, "RuntimeError: denied: " in done.stderr) == (1, True)
 
 
 class Slow:
