@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tbh.infra.candles import CandleError, load_candles
 from tbh.infra.context import BotContext
+from tbh.infra.plugins import parse_strategy
 from tbh.infra.settings import Settings
 from tbh.infra.simmarket import OpenMarket
 from tbh.infra.statedir import StatePaths
 from tbh.plan import Bot, LivePlan, PaperPlan, Recording
 from tbh.ports import Fatal
-from tbh.strategies.definition import Definition, DefinitionError, parse_definition
+from tbh.strategies.definition import DefinitionError
+from tbh.strategies.runner import AnyDefinition
 
 EXIT_CONFIGURATION = 78
 PAPER = "paper"
@@ -122,7 +124,7 @@ def _bot(context: BotContext, settings: Settings) -> Bot:
 
 def _paper_plan(context: BotContext, *, now: datetime, **common: Any) -> PaperPlan:
     options = paper_options(context.bot.exchange_options)
-    definition: Definition = common["definition"]
+    definition: AnyDefinition = common["definition"]
     return PaperPlan(
         candles=_candles(options, definition),
         simulated=options.candles is None,
@@ -153,15 +155,15 @@ def _live_plan(context: BotContext, settings: Settings, **common: Any) -> LivePl
     )
 
 
-def _definition(context: BotContext) -> Definition:
+def _definition(context: BotContext) -> AnyDefinition:
     try:
-        return parse_definition(context.strategy.definition_text())
+        return parse_strategy(context.strategy.definition_text())
     except DefinitionError as error:
         detail = f"context.strategy.definition: {error.problems[0]}"
         raise Fatal("strategy_invalid", exit_code=EXIT_CONFIGURATION, detail=detail) from error
 
 
-def _candles(options: PaperOptions, definition: Definition) -> Recording:
+def _candles(options: PaperOptions, definition: AnyDefinition) -> Recording:
     if options.candles is None:
         return OpenMarket(options.seed, timeframe_s=definition.timeframe_s)
     try:

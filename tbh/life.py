@@ -33,7 +33,7 @@ from tbh.runtime.cell import Intercept
 from tbh.runtime.supervise import ChildSpec
 from tbh.runtime.within import within
 from tbh.sight import report_of, snapshot_of
-from tbh.strategies.dynamic import DynamicStrategy, protection_of
+from tbh.strategies.runner import default_protection, strategy_of
 from tbh.tree import Parts, build_tree
 from tbh.wires import Counted, RpcNotices, make_host
 
@@ -137,8 +137,8 @@ class Session(MarketSide, Generic[_PlanT]):
         parts: dict[str, Any] = {
             "identity": identity_of(plan, self.state.boot_id),
             "market": self.market,
-            "new_strategy": lambda: DynamicStrategy(plan.definition),
-            "default_protection": protection_of(plan.definition),
+            "new_strategy": lambda: strategy_of(plan.definition),
+            "default_protection": default_protection(plan.definition),
             "feed": through("feed", self.feed),
             "exchange": through("exchange", self.exchange),
             "store": through("store", self.store),

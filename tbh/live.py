@@ -25,7 +25,7 @@ from tbh.life import Session
 from tbh.messages.market import Market
 from tbh.plan import LivePlan, restore
 from tbh.ports import Batch, Defer, Exchange, Failure, Fatal, Rpc, Unavailable, Unknown
-from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.runner import strategy_of
 from tbh.wires import SeenFeed, Unarmed
 
 CALL_S: Final = 10.0
@@ -151,7 +151,7 @@ class LiveSession(Session[LivePlan]):
         since = [now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)] if bar >= _MINUTE else []
         since += [position.bar_open for position in self.store.positions().values()]
         wanted = max([(now - at) // bar for at in since], default=0)
-        strategy = DynamicStrategy(self.plan.definition)
+        strategy = strategy_of(self.plan.definition)
         loaded = min(strategy.history_needed, max(SETTLED_BARS_MAX, min(strategy.warmup + 1, WARM_BARS_MAX)))
         if loaded < strategy.history_needed:
             self.log.warning(

@@ -23,7 +23,7 @@ from tbh.infra.restored import Remembered
 from tbh.infra.store import SqliteStore
 from tbh.messages.market import Candle
 from tbh.ports import Batch, Fatal, Store
-from tbh.strategies.definition import Definition
+from tbh.strategies.runner import AnyDefinition
 
 MARKET_BARS = 1_000
 _MARKET = "market"
@@ -72,7 +72,7 @@ class Plan:
     interval, each report up to ``jitter_s`` later; ``host`` is ``threads`` or ``simulator``.
     """
 
-    definition: Definition
+    definition: AnyDefinition
     symbol: str
     root: os.PathLike[str] | str
     bot: Bot

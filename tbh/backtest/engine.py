@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tbh.backtest import slots as p
+from tbh.backtest.agreement import check_agreement
 from tbh.backtest.columns import Columns
 from tbh.backtest.native import Runner
 from tbh.backtest.options import Options, SlippageKind
 from tbh.backtest.stats import Statistics, statistics
+from tbh.backtest.stepped import arrays_of, stepping_runner
 from tbh.backtest.terms import AMOUNT_DECIMALS, Scales, pair, scales_of, terms_of
 from tbh.backtest.trades import Trades, price_text, text_of, total_of, trades_of, whole
 from tbh.domain.money import EXACT
 from tbh.strategies.base import BoolArray, FloatArray
-from tbh.strategies.dynamic import DynamicStrategy
-from tbh.strategies.indicators import TIME
+from tbh.strategies.runner import AnyStrategy, CustomRunner
 
 _RULES = {
     "entry_long": p.ENTRY_LONG,
@@ -34,6 +35,8 @@ _RULES = {
     "pyramid_short": p.MORE_SHORT,
 }
 
+_ANY = p.ENTRY_LONG | p.ENTRY_SHORT | p.MORE_LONG | p.MORE_SHORT
+"""What opens a position or adds to one."""
 
 _REFUSALS = {
     "funds": p.REFUSED_FUNDS,
@@ -94,18 +97,23 @@ class _Bars:
     rows: npt.NDArray[np.int64]
 
 
-def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Options, run_bars: Runner) -> Run:
+def backtest(strategy: AnyStrategy, markets: Sequence[Columns], options: Options, run_bars: Runner) -> Run:
     """Trade ``strategy`` on each of ``markets`` with one account; ``run_bars`` is the loop (``native.runner``).
 
-    Raises ``IndicatorError`` when a column can't be computed, ``ValueError`` for no market or a market without bars.
+    Raises ``IndicatorError`` when a column can't be computed, ``StrategyError`` when a custom strategy fails or wishes
+    what it can't, ``ValueError`` for no market or a market without bars.
     """
     began_s = time.perf_counter()
     if not markets or any(not len(market) for market in markets):
         raise ValueError("a backtest needs a market with bars")
     scales = scales_of(markets, options)
     bars = _joined(markets)
-    wished = [wishes(strategy, market) for market in markets]
-    rules = wished[0] if len(wished) == 1 else np.concatenate(wished)
+    if isinstance(strategy, CustomRunner) and not strategy.vectorised:
+        run_bars = stepping_runner(strategy, markets, scales)
+        rules = np.full(len(bars.stamps), _ANY, dtype=np.uint8)  # on any bar it may enter
+    else:
+        wished = [wishes(strategy, market) for market in markets]
+        rules = wished[0] if len(wished) == 1 else np.concatenate(wished)
     noise = _noise(options, len(bars.stamps))
     state = np.zeros((len(markets), p.STATE_PLACES))
     state[:, p.LEFT] = 1e300
@@ -114,8 +122,7 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
     account = np.zeros(p.ACCOUNT_PLACES)
     account[p.CASH_H], account[p.CASH_L] = pair(options.cash.scaleb(scales.account, EXACT))
     terms = terms_of(strategy.definition, markets, scales, options)
-    adding = p.ENTRY_LONG | p.ENTRY_SHORT | p.MORE_LONG | p.MORE_SHORT
-    table = np.empty((_trades_max(rules & np.uint8(adding), options), p.TRADE_PLACES))
+    table = np.empty((_trades_max(rules & np.uint8(_ANY), options), p.TRADE_PLACES))
     equity = np.empty(len(bars.instants))
     run_bars(
         len(bars.instants),
@@ -155,12 +162,12 @@ def backtest(strategy: DynamicStrategy, markets: Sequence[Columns], options: Opt
     )
 
 
-def wishes(strategy: DynamicStrategy, market: Columns) -> npt.NDArray[np.uint8]:
-    """Which rules are true on each bar (n), as bits."""
-    arrays = market.arrays
-    if strategy.reads_times:
-        arrays[TIME] = market.stamps.astype(np.float64)
-    return packed(strategy.evaluate_all(arrays), len(market))
+def wishes(strategy: AnyStrategy, market: Columns) -> npt.NDArray[np.uint8]:
+    """Which rules are true on each bar (n), as bits. ``StrategyError`` where a custom strategy contradicts itself."""
+    bits = packed(strategy.evaluate_all(arrays_of(market, times=strategy.reads_times)), len(market))
+    if isinstance(strategy, CustomRunner):
+        check_agreement(strategy, market, bits)
+    return bits
 
 
 def packed(rules: dict[str, BoolArray], rows: int) -> npt.NDArray[np.uint8]:

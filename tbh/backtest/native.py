@@ -223,14 +223,14 @@ def _as_function(address: int) -> Runner:
     return run
 
 
-def plain_runner() -> Runner:
-    """The loop as it stands, for where nothing is compiled: some 500 times as slow."""
+def plain_runner(run_bars: Runner = loop.run_bars) -> Runner:
+    """The loop as it stands, for where nothing is compiled: some 500 times as slow. ``run_bars`` is the loop."""
 
     def run(bars: int, markets: int, *arrays: npt.NDArray[Any]) -> None:
         # Lists of Python's own numbers are read several times as fast as arrays, one at a time. The trades are only
         # written, and have more room than rows.
         lists = [array if name == "trades" else array.tolist() for name, array in zip(_POINTERS, arrays, strict=True)]
-        loop.run_bars(bars, markets, *lists)
+        run_bars(bars, markets, *lists)
         for array, values in zip(arrays[_WRITTEN:], lists[_WRITTEN:], strict=True):
             array[...] = values
 

@@ -16,11 +16,14 @@ from tbh.domain.money import EXACT
 from tbh.domain.papermarket import STEP, paper_market
 from tbh.strategies.base import FloatArray
 from tbh.strategies.shapes import Definition
-from tbh.strategies.trading import LimitEntry
+from tbh.strategies.trading import EntryOrder, LimitEntry, SizingRule, Stops
 
 FRACTION_DECIMALS_MAX = 15
 """Beyond these the decimals of a rate make no difference that a price step could show."""
 AMOUNT_DECIMALS = 8
+
+GUARDS = slice(p.FRACTIONS, p.FROM_CLOSE)
+"""Which terms say what guards a position."""
 
 _SIZES = {
     "fixed_quantity": p.FIXED_QUANTITY,
@@ -86,8 +89,8 @@ def _fill(t: FloatArray, definition: Definition, market: Columns, scales: Scales
     t[p.AMOUNT_SCALE] = 10.0**AMOUNT_DECIMALS
     t[p.CASH_SCALE] = 10.0**scales.account
     t[p.BAR_MS] = market.timeframe_s * 1000.0
-    _fill_size(t, definition, decimals)
-    _fill_fractions(t, definition)
+    fill_size(t, definition.sizing, decimals)
+    fill_fractions(t, definition.stops, definition.orders.entry)
     t[p.MAX_LAYERS] = definition.pyramid.max_layers
     if definition.cooldown is not None:
         t[p.COOL_BARS], t[p.COOL_AFTER] = definition.cooldown.bars, _ENDS[definition.cooldown.after]
@@ -104,8 +107,9 @@ def _fill(t: FloatArray, definition: Definition, market: Columns, scales: Scales
         t[p.FUNDING_MS] = options.funding_hours * 3_600_000
 
 
-def _fill_size(t: FloatArray, definition: Definition, decimals: int) -> None:
-    kind, value = definition.sizing.kind, definition.sizing.value
+def fill_size(t: FloatArray, sizing: SizingRule, decimals: int) -> None:
+    """How much an entry is for, on a market whose prices count ``10^-decimals``."""
+    kind, value = sizing.kind, sizing.value
     t[p.SIZE_KIND] = _SIZES[kind]
     if kind == "fixed_quantity":
         t[p.SIZE_H] = float(EXACT.divide_int(value, STEP))
@@ -116,12 +120,14 @@ def _fill_size(t: FloatArray, definition: Definition, decimals: int) -> None:
         t[p.SIZE_H], t[p.SIZE_SCALE] = _whole(value, places), 10.0**places
 
 
-def _fill_fractions(t: FloatArray, definition: Definition) -> None:
-    stops, trailing = definition.stops, definition.stops.trailing
+def fill_fractions(t: FloatArray, stops: Stops, entry: EntryOrder) -> None:
+    """What guards a position and how its entry rests, in place of whatever did: all with one count of decimals."""
+    trailing = stops.trailing
+    for place in (p.STOP_LOSS, p.TAKE_PROFIT, p.TRAILING, p.ACTIVATE, p.REST_OFFSET, p.REST_BARS):
+        t[place] = 0.0
     values = {p.STOP_LOSS: stops.stop_loss, p.TAKE_PROFIT: stops.take_profit}
     if trailing is not None:
         values |= {p.TRAILING: trailing.distance, p.ACTIVATE: trailing.activate_at}
-    entry = definition.orders.entry
     if isinstance(entry, LimitEntry):
         values[p.REST_OFFSET] = entry.offset
         t[p.REST_BARS] = entry.expires_bars

@@ -74,8 +74,13 @@ def _add_demo(commands: Any) -> None:
     )
     demo.add_argument("--candles", metavar="FILE", type=path, help="recorded candles (default: a simulated market)")
     demo.add_argument(
-        "--strategy", metavar="FILE", type=path, help="a definition in JSON (default: a built-in EMA cross)"
+        "--strategy",
+        metavar="FILE|NAME",
+        type=path,
+        help="a definition in JSON, or a strategy in Python: its name, module:Class or file.py:Class (default: a"
+        " built-in EMA cross)",
     )
+    demo.add_argument("--params", metavar="JSON|FILE", help="parameters of a strategy in Python")
     demo.add_argument(
         "--bars",
         metavar="N",

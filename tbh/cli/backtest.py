@@ -14,9 +14,10 @@ from tbh.backtest.native import NotCompiled, Runner, default_cache, plain_runner
 from tbh.backtest.options import Options, Slippage, SlippageKind
 from tbh.cli.backtest_view import Stages, as_json, print_report
 from tbh.cli.parser import EXIT_USAGE, CommandError, one_line
-from tbh.cli.strategy import load_definition
+from tbh.cli.strategy import load_strategy, timeframe_of
 from tbh.infra.candles import CandleError
-from tbh.strategies.dynamic import DynamicStrategy
+from tbh.strategies.custom import StrategyError
+from tbh.strategies.runner import AnyStrategy, CustomRunner, strategy_of
 from tbh.strategies.series import IndicatorError
 
 if TYPE_CHECKING:
@@ -30,25 +31,28 @@ def run(args: argparse.Namespace) -> int:
     """Run the backtest and print what it came to; CommandError for a file or an option that can't be used."""
     files: list[Path] = args.candles
     symbols = _symbols(args, files)
-    definition = load_definition(args.strategy)
+    cache = None if args.no_cache else default_cache()
+    definition = load_strategy(args.strategy, args.params, lambda: _timeframe(files[0], cache))
     options = _options(args)
     write_report = None if args.report is None else _reporter(args.report)
     if args.engine == "actors":
         _check_served(options, len(files))
-    strategy = DynamicStrategy(definition)
+    strategy = strategy_of(definition)
     with Stages(sys.stderr, shown=sys.stderr.isatty()) as stages:
         stages.begin("reading candles")
-        cache = default_cache()
-        markets = [_market(file, args, strategy, None if args.no_cache else cache) for file in files]
+        markets = [_market(file, args, strategy, cache) for file in files]
         try:
             if args.engine == "actors":
                 made = _by_actors(strategy, markets[0], options, symbols[0], stages)
             else:
-                run_bars = _runner(cache, stages)
+                stepped = isinstance(strategy, CustomRunner) and not strategy.vectorised
+                run_bars = plain_runner() if stepped else _runner(default_cache(), stages)
                 stages.begin("trading")
                 made = backtest(strategy, markets, options, run_bars)
         except IndicatorError as error:
             raise CommandError(f"{args.strategy}: {error}") from error
+        except StrategyError as error:
+            raise CommandError(str(error)) from error
         if write_report is not None:
             stages.begin("writing the report")
             told = as_json(strategy.name, symbols, options, made, engine=args.engine)
@@ -71,7 +75,7 @@ def _check_served(options: Options, markets: int) -> None:
         raise CommandError(f"--engine actors knows no {name}; take --engine fast", exit_code=EXIT_USAGE)
 
 
-def _by_actors(strategy: DynamicStrategy, market: Columns, options: Options, symbol: str, stages: Stages) -> Run:
+def _by_actors(strategy: AnyStrategy, market: Columns, options: Options, symbol: str, stages: Stages) -> Run:
     from tbh.rehearsal.engine import ActorFailed, Rehearsal  # noqa: PLC0415 - as above
 
     stages.begin("computing rules")
@@ -110,7 +114,16 @@ def _options(args: argparse.Namespace) -> Options:
     )
 
 
-def _market(file: Path, args: argparse.Namespace, strategy: DynamicStrategy, cache: Path | None) -> Columns:
+def _timeframe(file: Path, cache: Path | None) -> str:
+    """What a strategy trades that is named without a timeframe: the candles'."""
+    try:
+        market = load_columns(file, timeframe_s=None, cache=cache)
+    except CandleError as error:
+        raise CommandError(str(error)) from error
+    return timeframe_of(str(file), market.timeframe_s)
+
+
+def _market(file: Path, args: argparse.Namespace, strategy: AnyStrategy, cache: Path | None) -> Columns:
     try:
         market = load_columns(file, timeframe_s=strategy.timeframe_s, cache=cache).first(args.bars)
     except CandleError as error:
@@ -137,7 +150,7 @@ def _runner(cache: Path, stages: Stages) -> Runner:
 
 def _print(
     args: argparse.Namespace,
-    strategy: DynamicStrategy,
+    strategy: AnyStrategy,
     symbols: list[str],
     options: Options,
     markets: list[Columns],

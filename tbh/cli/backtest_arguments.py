@@ -24,6 +24,7 @@ _EXAMPLES = """examples:
   tbh backtest --strategy my.json --candles btc-1m.csv.gz --cash 5000 --fee 0.0004 --json
   tbh backtest --strategy my.json --candles btc-1m.parquet --report out
   tbh backtest --strategy my.json --candles btc-1m.parquet --slippage proportional:0.0002 --latency-ms 250
+  tbh backtest --strategy my-breakout --params '{"period": 20}' --candles btc-1m.parquet
   tbh backtest --strategy my.json --candles btc-1m.parquet --engine actors
   tbh backtest --strategy my.json --candles btc.csv --symbol BTC/USDT --candles eth.csv --symbol ETH/USDT
 
@@ -58,7 +59,14 @@ def add_backtest_command(commands: Any, *, add: Callable[..., Any]) -> None:
         does="trade a strategy over recorded candles, as fast as they can be read",
         examples=_EXAMPLES,
     )
-    test.add_argument("--strategy", metavar="FILE", type=path, required=True, help="a definition in JSON")
+    test.add_argument(
+        "--strategy",
+        metavar="FILE|NAME",
+        type=path,
+        required=True,
+        help="a definition in JSON, or a strategy in Python: its name, module:Class or file.py:Class",
+    )
+    test.add_argument("--params", metavar="JSON|FILE", help="parameters of a strategy in Python")
     test.add_argument(
         "--candles",
         metavar="FILE",

@@ -36,7 +36,7 @@ _NAME = re.compile(r"\S(.{0,126}\S)?")
 def run(args: argparse.Namespace) -> int:
     """Make a bot with its runtime token, which is shown this once."""
     _check_words(args)
-    definition = load_definition(args.strategy)
+    definition = load_definition(args.strategy, any_code=False)
     now = datetime.now(UTC)
     bot_id = str(uuid.uuid4())
     payload: dict[str, Any] = {

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from tbh.cli.default_strategy import DEFAULT_STRATEGY
 from tbh.cli.parser import CommandError
-from tbh.cli.strategy import load_definition
+from tbh.cli.strategy import load_strategy, timeframe_of
 from tbh.infra.candles import CandleError, CandleFile, load_candles
 from tbh.infra.simmarket import simulated_market
 from tbh.plan import PaperPlan
-from tbh.strategies.definition import TIMEFRAMES, Definition, parse_definition
+from tbh.strategies.definition import parse_definition
+from tbh.strategies.runner import AnyDefinition
 
 SIMULATED_BARS = 1_500
+SIMULATED_TIMEFRAME = "1m"
 WATCHED_FOR_S = 15.0
 WATCHED_BARS_PER_S_MIN = 20.0
 """On a terminal a demo takes about 15 s, and a short recording is not slowed down to a crawl for that."""
@@ -32,10 +34,15 @@ def plan_of(args: argparse.Namespace, *, watched: bool, warn: Callable[[str], No
 
     CommandError (78) for a strategy, a candle file or a folder that can't be used.
     """
-    definition = parse_definition(DEFAULT_STRATEGY) if args.strategy is None else load_definition(args.strategy)
-    candles = _candles(args, definition)
     if args.strategy is None:
-        definition = _at_timeframe_of(candles, definition)
+        built_in = parse_definition(DEFAULT_STRATEGY)
+        candles = _candles(args, built_in)
+        definition: AnyDefinition = built_in.model_copy(
+            update={"timeframe": timeframe_of(candles.name, candles.timeframe_s)}
+        )
+    else:
+        definition = load_strategy(args.strategy, args.params, lambda: _timeframe(args))
+        candles = _candles(args, definition)
     simulated = args.candles is None
     gap_warning = candles.gap_warning()
     if gap_warning is not None:
@@ -55,7 +62,7 @@ def plan_of(args: argparse.Namespace, *, watched: bool, warn: Callable[[str], No
     )
 
 
-def _candles(args: argparse.Namespace, definition: Definition) -> CandleFile:
+def _candles(args: argparse.Namespace, definition: AnyDefinition) -> CandleFile:
     if args.candles is None:
         return simulated_market(args.seed, args.bars or SIMULATED_BARS, timeframe_s=definition.timeframe_s)
     try:
@@ -66,13 +73,15 @@ def _candles(args: argparse.Namespace, definition: Definition) -> CandleFile:
         raise CommandError(str(error)) from error
 
 
-def _at_timeframe_of(candles: CandleFile, definition: Definition) -> Definition:
-    for name, seconds in TIMEFRAMES.items():
-        if seconds == candles.timeframe_s:
-            return definition.model_copy(update={"timeframe": name})
-    raise CommandError(
-        f"{candles.name}: bars of {candles.timeframe_s} s are no timeframe; known: {', '.join(TIMEFRAMES)}"
-    )
+def _timeframe(args: argparse.Namespace) -> str:
+    """What a strategy trades that is named without a timeframe: the recording's."""
+    if args.candles is None:
+        return SIMULATED_TIMEFRAME
+    try:
+        candles = load_candles(args.candles)
+    except CandleError as error:
+        raise CommandError(str(error)) from error
+    return timeframe_of(candles.name, candles.timeframe_s)
 
 
 def _bars_per_s(speed: str | float | None, candles: CandleFile, *, watched: bool) -> float | None:

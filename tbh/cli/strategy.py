@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tbh.cli.parser import EXIT_CONFIGURATION, CommandError, one_line
-from tbh.strategies.definition import MAX_BYTES, Definition, DefinitionError, json_schema, parse_definition
-from tbh.strategies.dynamic import DynamicStrategy
+from tbh.cli.parser import EXIT_CONFIGURATION, EXIT_USAGE, CommandError, one_line
+from tbh.infra.plugins import NAME, is_reference, load_custom, parse_strategy
+from tbh.strategies.definition import MAX_BYTES, TIMEFRAMES, DefinitionError, json_schema, load_json
 from tbh.strategies.history import AGREEING
+from tbh.strategies.runner import AnyDefinition, Custom, strategy_of
+
+FILE_ENDINGS = (".json", ".csv", ".gz", ".parquet", ".py", ".txt")
+"""Names that end so are files, there or not."""
 
 
 def run_schema(args: argparse.Namespace) -> int:
@@ -22,7 +28,7 @@ def run_schema(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     """Say whether a definition is sound; 78 when it is not."""
     try:
-        definition = parse_definition(read_text(args.file))
+        definition = parse_strategy(read_text(args.file), any_code=True)
     except DefinitionError as error:
         if args.json:
             problems = [{"path": each.path, "message": each.message} for each in error.problems]
@@ -31,13 +37,14 @@ def run_check(args: argparse.Namespace) -> int:
             for problem in error.problems:
                 print(one_line(f"{args.file}: {problem}"), file=sys.stderr)
         return EXIT_CONFIGURATION
-    strategy = DynamicStrategy(definition)
+    shape = definition.shell if isinstance(definition, Custom) else definition
+    strategy = strategy_of(definition)
     facts = {
         "ok": True,
         "problems": [],
         "name": definition.name,
         "timeframe": definition.timeframe,
-        "indicators": len(definition.indicators),
+        "indicators": len(shape.indicators),
         "fingerprint": definition.fingerprint(),
         "warmup": strategy.warmup,
         "history": strategy.history_needed,
@@ -59,10 +66,55 @@ def run_check(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_definition(file: Path) -> Definition:
-    """The definition in ``file``. CommandError, one line with the first problem, when it is refused."""
+def load_strategy(given: Path, params: str | None, timeframe: Callable[[], str]) -> AnyDefinition:
+    """What ``--strategy`` names: a file with a definition, or a strategy written in Python by its name, which has
+    ``params`` (JSON, or a file that holds it) and the ``timeframe``. CommandError, one line, when it is refused."""
+    text = str(given)
+    named = NAME.fullmatch(text) and given.suffix not in FILE_ENDINGS and not given.exists()
+    if not named and not is_reference(text):
+        if params is not None:
+            raise CommandError(f"--params: {given} is a file, which holds its own parameters", exit_code=EXIT_USAGE)
+        return load_definition(given)
+    values = {} if params is None else _params(params)
     try:
-        return parse_definition(read_text(file))
+        return load_custom(text, values, timeframe=timeframe())
+    except DefinitionError as error:
+        first = error.problems[0]
+        if first.path.startswith("$.params"):
+            raise CommandError(f"--params: {first.path.replace('.params', '', 1)}: {first.message}") from error
+        where = "" if first.path == "$.custom" else f"{first.path.removeprefix('$.')}: "
+        hint = "; or name a file (.json), module:Class or file.py:Class" if named and "unknown" in first.message else ""
+        raise CommandError(f"--strategy {text}: {where}{first.message}{hint}") from error
+
+
+def _params(text: str) -> dict[str, Any]:
+    where = "--params"
+    try:
+        data: str | bytes = text
+        if not text.lstrip().startswith("{"):
+            where = f"--params {text}"
+            data = read_text(Path(text))
+        found = load_json(data)
+    except DefinitionError as error:
+        raise CommandError(f"{where}: {error.problems[0]}") from error
+    if not isinstance(found, dict):
+        raise CommandError(f'{where}: must be an object, such as {{"period": 20}}')
+    return found
+
+
+def timeframe_of(name: str, timeframe_s: int) -> str:
+    """What a timeframe of so many seconds is called; ``name`` is the market's. CommandError where it has no name."""
+    for timeframe, seconds in TIMEFRAMES.items():
+        if seconds == timeframe_s:
+            return timeframe
+    raise CommandError(f"{name}: bars of {timeframe_s} s are no timeframe; known: {', '.join(TIMEFRAMES)}")
+
+
+def load_definition(file: Path, *, any_code: bool = True) -> AnyDefinition:
+    """The definition in ``file``; ``any_code`` as ``parse_strategy`` has it. CommandError, one line with the first
+    problem, when it is refused."""
+    try:
+        return parse_strategy(read_text(file), any_code=any_code)
     except DefinitionError as error:
         # An indicator that is wrong makes its columns unknown: it is named before them.
         first = next((each for each in error.problems if each.path.startswith("$.indicators")), error.problems[0])

@@ -21,7 +21,7 @@ from tbh import __version__
 from tbh.actors.identity import BotIdentity
 from tbh.backtest.columns import Columns
 from tbh.backtest.engine import OpenPosition, Run, wishes
-from tbh.backtest.foreseen import ForeseenStrategy
+from tbh.backtest.foreseen import ForeseenStrategy, SteppedStrategy
 from tbh.backtest.options import Options, SlippageKind
 from tbh.backtest.stats import statistics
 from tbh.backtest.terms import AMOUNT_DECIMALS, Scales, scales_of
@@ -43,7 +43,9 @@ from tbh.rehearsal.booked import Book, Booked, equity_of, raw_of
 from tbh.rehearsal.market import CandlesOf, Rules, Sparse, SparseMarket
 from tbh.runtime.straight import StraightHost
 from tbh.strategies.base import Strategy
-from tbh.strategies.dynamic import DynamicStrategy, protection_of
+from tbh.strategies.custom import StrategyError
+from tbh.strategies.dynamic import protection_of
+from tbh.strategies.runner import AnyStrategy, CustomRunner
 from tbh.strategies.shapes import Definition
 from tbh.tree import Parts, build_tree
 
@@ -96,14 +98,14 @@ class _Steps:
 class Rehearsal:
     """One run of ``strategy`` over the bars of ``columns``. ``every_bar`` plays and tells each of them. So does
     ``new_strategy``, which makes what decides instead, where rules over whole arrays can't say when: the definition
-    then tells its stops and layers alone.
+    then tells its stops and layers alone. A custom strategy is one of those, unless it offers all decisions at once.
 
     ``ValueError`` for no bars, or an option that ``unserved`` names.
     """
 
     def __init__(
         self,
-        strategy: DynamicStrategy,
+        strategy: AnyStrategy,
         columns: Columns,
         options: Options,
         *,
@@ -119,8 +121,11 @@ class Rehearsal:
         self._columns = columns
         self._options = options
         self._began_s = time.perf_counter()
+        self._raised: list[StrategyError] = []
         sparse: Sparse | None = None
-        if new_strategy is None:
+        if new_strategy is None and isinstance(strategy, CustomRunner) and not strategy.vectorised:
+            new_strategy = partial(SteppedStrategy, strategy, columns, self._raised)
+        elif new_strategy is None:
             rules = wishes(strategy, columns)
             new_strategy = partial(ForeseenStrategy, self._definition, rules)
             sparse = None if every_bar else _sparse(self._definition, rules)
@@ -192,11 +197,14 @@ class Rehearsal:
         self.refused[REASONS.get(declined.reason, declined.reason)] += 1
 
     def run(self) -> Run:
-        """Trade to the last bar. ``ActorFailed`` when an actor does."""
+        """Trade to the last bar. ``ActorFailed`` when an actor does, ``StrategyError`` when that is what a custom
+        strategy makes of a bar."""
         host = self.host
         with _uncollected():
             host.start()
             host.run(done=lambda: self._steps.ended)
+        if self._raised:
+            raise self._raised[0]
         failed = [cell.name for cell in host.cells if cell.restarts or cell.dead_letters]
         if host.escalation is not None:
             actor, reason, _ = host.escalation

@@ -17,7 +17,7 @@ from tbh.strategies import shapes, trading
 from tbh.strategies.references import MAX_PROBLEMS, Problem, check_references, unknown
 from tbh.strategies.shapes import TIMEFRAMES, Definition, json_schema
 
-__all__ = ["TIMEFRAMES", "Definition", "DefinitionError", "Problem", "json_schema", "parse_definition"]
+__all__ = ["TIMEFRAMES", "Definition", "DefinitionError", "Problem", "json_schema", "load_json", "parse_definition"]
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -74,7 +74,7 @@ class DefinitionError(ValueError):
 
 def parse_definition(source: str | bytes | Mapping[str, Any]) -> Definition:
     """A checked Definition from JSON text (UTF-8) or an equal mapping. Raises DefinitionError with all problems."""
-    raw = _load(source if isinstance(source, str | bytes) else _text(source))
+    raw = load_json(source if isinstance(source, str | bytes) else _text(source))
     if not isinstance(raw, dict):
         raise DefinitionError([Problem("$", "must be an object with name, timeframe, entry and sizing")])
     problems: list[Problem] = []
@@ -107,7 +107,8 @@ def _text(source: Mapping[str, Any]) -> str:
         raise DefinitionError([Problem("$", f"cannot be written as JSON: {error}")]) from error
 
 
-def _load(source: str | bytes) -> Any:
+def load_json(source: str | bytes) -> Any:
+    """What a text holds, its fractions as Decimal. DefinitionError for what is too long, too deep or no JSON."""
     data = source.encode("utf-8", errors="surrogatepass") if isinstance(source, str) else source
     if len(data) > MAX_BYTES:
         raise DefinitionError([Problem("$", f"has {len(data)} bytes, more than {MAX_BYTES}")])

@@ -129,6 +129,14 @@ class DynamicStrategy:
             return (self._entry(held, view, purpose=Purpose.PYRAMID, layer=position.layers),)
         return ()
 
+    def columns_over(self, arrays: Mapping[str, FloatArray]) -> Columns:
+        """Every column over whole arrays, computed as it is asked for; ``arrays`` as ``evaluate_all`` takes them."""
+        given = (*SERIES, TIME) if TIME in arrays else SERIES
+        series = {name: np.ascontiguousarray(arrays[name], dtype=np.float64).view() for name in given}
+        for values in series.values():
+            values.flags.writeable = False
+        return Columns(series, self._plan, self.timeframe_s)
+
     def evaluate_all(self, arrays: Mapping[str, FloatArray]) -> dict[str, BoolArray]:
         """Every rule on every bar: ``entry_long``, ``entry_short``, ``exit_...``, ``pyramid_...`` to n booleans each.
 
@@ -136,9 +144,7 @@ class DynamicStrategy:
         where ``reads_times``. Row i is what ``on_bar`` finds after bar i, when it was given the same bars from the
         first on (``live.py``).
         """
-        given = (*SERIES, TIME) if TIME in arrays else SERIES
-        series = {name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in given}
-        columns = Columns(series, self._plan, self.timeframe_s)
+        columns = self.columns_over(arrays)
         rows = len(arrays["close"])
         return {
             f"{purpose}_{_SIDES[side]}": (

@@ -1,4 +1,4 @@
-"""Wrong input is refused in one line that names the file and the place in it, by every command that reads it, at once."""
+"""Wrong input is refused at once, in one line with the file and the place in it, by every command that reads it."""
 
 from __future__ import annotations
 

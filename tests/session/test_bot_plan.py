@@ -16,13 +16,16 @@ from tbh.infra.settings import load_settings
 from tbh.infra.statedir import StatePaths
 from tbh.plan import LivePlan
 from tbh.ports import Fatal
+from tbh.strategies.runner import strategy_of
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "custom_strategy"
 
 BOT_ID = "6f1c2b7e-0000-4000-8000-00000000feed"
 KEY = "c1" * 32
 ARMED = {"LIVE_TRADING": "true", "LIVE_TRADING_ACK": "I_UNDERSTAND"}
 
 
-def plan(tmp_path: Path, environment: dict[str, str], **bot: Any) -> Any:
+def plan(tmp_path: Path, environment: dict[str, str], *, definition: dict[str, Any] | None = None, **bot: Any) -> Any:
     names = {
         "BOT_ID": BOT_ID,
         "SUPABASE_URL": "http://127.0.0.1:9",
@@ -35,7 +38,7 @@ def plan(tmp_path: Path, environment: dict[str, str], **bot: Any) -> Any:
         "bot": row,
         "symbols": ["BTC/USDT"],
         "api_keys": {"ciphertext": seal({"api_key": "k" * 40, "api_secret": "s" * 40}, KEY, bot_id=BOT_ID)},
-        "strategy": {"name": "s", "definition": DEFAULT_STRATEGY},
+        "strategy": {"name": "s", "definition": definition or DEFAULT_STRATEGY},
         "controls": {
             "version": 1,
             "control_config": {"paused": False, "killed": False, "observe_only": False, "flatten_version": None},
@@ -77,6 +80,25 @@ def test_a_bot_that_is_not_armed_may_only_look(
     made = plan(tmp_path, environment)
     assert made.flags == flags
     assert word in made.silent_because
+
+
+def test_a_bot_runs_an_installed_strategy_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "site" / "tbh_example-0.1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tbh-example\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[tbh.strategies]\ncross = tbh_example.ema_cross:EmaCross\n")
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    made = plan(tmp_path, ARMED, definition={"custom": "cross", "params": {"fast": 3, "slow": 9}, "timeframe": "5m"})
+    assert (made.definition.name, made.timeframe_s) == ("cross", 300)
+    assert strategy_of(made.definition).warmup == 9
+
+
+@pytest.mark.parametrize("custom", ["os:system", "mine.py:Class", "tbh_example.ema_cross:EmaCross", "unheard-of"])
+def test_a_bot_runs_no_code_that_was_not_installed_as_a_strategy(tmp_path: Path, custom: str) -> None:
+    with pytest.raises(Fatal, match=r"context\.strategy\.definition: \$\.custom: ") as refusal:
+        plan(tmp_path, ARMED, definition={"custom": custom, "timeframe": "5m"})
+    assert refusal.value.exit_code == 78
 
 
 def test_a_kill_alone_leaves_the_position_its_guards(tmp_path: Path) -> None:

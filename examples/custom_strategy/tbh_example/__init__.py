@@ -1,0 +1,1 @@
+"""Two strategies for TBH, written in Python."""
