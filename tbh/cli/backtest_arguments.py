@@ -15,6 +15,7 @@ BARS_MAX = 5_000_000
 LATENCY_BARS_MAX = 1_000
 LATENCY_MS_MAX = 31 * 86_400_000
 POSITIONS_MAX = 1_000
+CHECKS = ("lookahead", "recursion")
 
 _RATE = re.compile(r"\d{1,12}(?:\.\d{1,12})?|\.\d{1,12}", re.ASCII)
 _MODELS = {"none": 0, "fixed": 1, "proportional": 1, "volume_share": 1, "random": 2}
@@ -26,6 +27,7 @@ _EXAMPLES = """examples:
   tbh backtest --strategy my.json --candles btc-1m.parquet --slippage proportional:0.0002 --latency-ms 250
   tbh backtest --strategy my-breakout --params '{"period": 20}' --candles btc-1m.parquet
   tbh backtest --strategy my.json --candles btc-1m.parquet --engine actors
+  tbh backtest --strategy my.json --candles btc-1m.parquet --check lookahead --check recursion
   tbh backtest --strategy my.json --candles btc.csv --symbol BTC/USDT --candles eth.csv --symbol ETH/USDT
 
 A signal on a bar's close fills at the next open; stops and targets are live on the entry bar; when one bar touches
@@ -88,6 +90,14 @@ def add_backtest_command(commands: Any, *, add: Callable[..., Any]) -> None:
         choices=("fast", "actors"),
         default="fast",
         help="what trades: whole arrays and a compiled loop, or the actors that trade live (%(default)s)",
+    )
+    test.add_argument(
+        "--check",
+        choices=CHECKS,
+        action="append",
+        help="don't trade, but look for what spoils a backtest: lookahead (decisions that change with the bars behind"
+        " them), recursion (decisions that depend on where the history begins); may be repeated. Exit code 1 when"
+        " something was found",
     )
     _add_market(test)
     test.add_argument(

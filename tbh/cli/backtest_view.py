@@ -47,6 +47,13 @@ class Stages:
         if self._written:
             print(f"\r{'':60}\r", end="", file=self._stream, flush=True)
 
+    def end(self) -> None:
+        """Nothing is done any more that takes long: what was told is taken away."""
+        self._stage = ""
+        if self._written:
+            print(f"\r{'':60}\r", end="", file=self._stream, flush=True)
+            self._written = False
+
     def begin(self, stage: str, share: Callable[[], float] | None = None) -> None:
         """The next stage has begun; ``share`` tells how much of it is done, from 0 to 1."""
         self._stage, self._share, self._began_s = stage, share, time.monotonic()

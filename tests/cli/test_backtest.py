@@ -45,6 +45,22 @@ def candle_file(file: Path, bars: int, *, seed: int = 5) -> Path:
     return file
 
 
+PEEKING = """
+import numpy as np
+
+class Peeking:
+    history = 2
+    sizing = {"kind": "fixed_quantity", "value": "0.01"}
+
+    def on_bar(self, view):
+        return ()
+
+    def evaluate_all(self, columns):
+        close = columns["close"]
+        return {"entry_long": np.concatenate((close[1:], close[-1:])) - close > 0}
+"""
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs the command in this process, its loop as it stands; exit code, stdout, lines of stderr."""
@@ -291,6 +307,48 @@ def test_the_actors_trade_one_market(run: Run, strategy: Path, candles: Path, tm
 def test_one_file_is_not_traded_twice(run: Run, strategy: Path, candles: Path) -> None:
     code, _, errors = run("--strategy", strategy, "--candles", candles, "--candles", candles)
     assert (code, len(errors)) == (64, 1)
+
+
+def test_a_sound_definition_passes_the_checks(run: Run, strategy: Path, candles: Path) -> None:
+    code, out, errors = run(
+        "--strategy", strategy, "--candles", candles, "--check", "lookahead", "--check", "recursion"
+    )
+    assert (code, errors) == (0, [])
+    lines = [line.split() for line in out.splitlines()]
+    assert ["found", "nothing:", "nothing", "changes", "with", "the", "bars", "behind", "it"] in lines
+    assert next(line for line in lines if line[:1] == ["slow__value"])[:3] == ["slow__value", "154", "bars"]
+
+
+def test_a_check_that_finds_something_says_what_where_and_what_to_do(run: Run, tmp_path: Path, candles: Path) -> None:
+    file = tmp_path / "peek.py"
+    file.write_text(PEEKING)
+    about = ("--strategy", f"{file}:Peeking", "--candles", candles, "--check", "lookahead", "--check", "recursion")
+    code, out, errors = run(*about)
+    assert (code, errors) == (1, [])
+    found = out.partition("found ")[2].splitlines()
+    assert found[0].strip().startswith("entry_long, first on the bar of 2026-01-01T")
+    assert found[1].strip() == "changes with the bars from 1 bar ahead on"
+    assert found[2].strip().startswith("what to do: use values of this bar and before alone")
+    code, out, errors = run(*about, "--json")
+    told = json.loads(out)
+    assert (code, errors, told["ok"]) == (1, [], False)
+    assert [(one["check"], one["ok"]) for one in told["checks"]] == [("lookahead", False), ("recursion", True)]
+    assert {"what", "bar", "time", "detail", "advice"} == set(told["checks"][0]["findings"][0])
+
+
+def test_a_check_that_there_is_none_of_is_a_usage_error(run: Run, strategy: Path, candles: Path) -> None:
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--check", "luck")
+    assert (code, out, len(errors)) == (64, "", 1)
+
+
+def test_checks_and_strategies_in_python_reach_nothing_either(candles: Path, tmp_path: Path) -> None:
+    file = tmp_path / "peek.py"
+    file.write_text(PEEKING.replace("close[1:], close[-1:]", "close[:1], close[:-1]").replace("- close", "* 0 + 1"))
+    about = ("--strategy", f"{file}:Peeking", "--candles", candles, "--json")
+    assert denied(tmp_path, "backtest", *about, "--check", "lookahead", "--check", "recursion").returncode == 0
+    file.write_text(PEEKING.replace("def evaluate_all", "def unused"))
+    done = denied(tmp_path, "backtest", *about)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 DENIED = """
