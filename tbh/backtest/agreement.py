@@ -37,7 +37,7 @@ def check_agreement(strategy: CustomRunner, market: Columns, bits: npt.NDArray[n
     deciding = bits[rows] != 0
     # A side that is never entered, by neither of the two, is not asked about.
     entered = [side for side, bit in _ENTRIES.items() if (bits & np.uint8(bit)).any()]
-    for row in np.union1d(spread(rows[deciding], SIGNALS_MAX), spread(rows[~deciding], OTHERS_MAX)).tolist():
+    for row in sorted([*spread(rows[deciding], SIGNALS_MAX).tolist(), *spread(rows[~deciding], OTHERS_MAX).tolist()]):
         for held in (each for each in positions(market, row) if each is None or each.side in entered):
             view = asked.view_of(
                 columns,

@@ -16,6 +16,7 @@ from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
 from tbh.messages.strategy import Sizing, SizingKind
 from tbh.strategies.base import FloatArray, Wish
+from tbh.strategies.references import unknown
 
 __all__ = [
     "BarView",
@@ -65,7 +66,10 @@ class Window(Mapping[str, FloatArray]):
         self._stop = stop
 
     def __getitem__(self, column: str) -> FloatArray:
-        return self._columns[column][self._start : self._stop]
+        try:
+            return self._columns[column][self._start : self._stop]
+        except KeyError:
+            raise KeyError(unknown("column", column, self._columns)) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)

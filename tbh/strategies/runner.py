@@ -127,7 +127,7 @@ def made_by(make: Callable[[], CustomStrategy]) -> CustomStrategy:
         return make()
     except ValueError as error:
         raise DefinitionError([Problem("$.params", _first_line(error))]) from error
-    except Exception as error:  # what a stranger's constructor raises is anything
+    except (Exception, SystemExit) as error:  # what a stranger's constructor raises is anything
         raise DefinitionError([Problem("$.custom", f"can't be made: {_told(error)}")]) from error
 
 
@@ -222,7 +222,7 @@ class CustomRunner:
         """The wishes on one bar, with every size and stop filled in, an exit first."""
         try:
             made = self._made.on_bar(view)
-        except Exception as error:  # what a stranger's code raises is anything
+        except (Exception, SystemExit) as error:  # what a stranger's code raises is anything
             raise StrategyError(f"{self._at(view)}: {_told(error)}") from error
         try:
             return checked(made, view, self.defaults)
@@ -237,7 +237,7 @@ class CustomRunner:
         try:
             found = self._made.evaluate_all(_Whole(columns, arrays, given))  # type: ignore[attr-defined]  # ``vectorised``
             rules = dict(found)
-        except Exception as error:  # what a stranger's code raises is anything
+        except (Exception, SystemExit) as error:  # what a stranger's code raises is anything
             raise StrategyError(f"strategy {self.name!r}: evaluate_all failed: {_told(error)}") from error
         made = {name: np.zeros(rows, dtype=np.bool_) for name in RULES}
         for name, values in rules.items():
@@ -293,7 +293,7 @@ def held_of(position: Position | None) -> Held | None:
     )
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """What was raised, and in which line of which file."""
     if isinstance(error, StrategyError):
         return str(error)
@@ -308,6 +308,6 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else ""

@@ -30,6 +30,8 @@ def checked(wishes: object, view: BarView, defaults: Defaults) -> tuple[Wish, ..
     """``wishes`` with nothing left open, an exit first. ValueError for what can't be wished on ``view``."""
     if not isinstance(wishes, tuple | list):
         raise ValueError(f"on_bar returned {type(wishes).__name__}; it must return a list of wishes, () for none")
+    if not wishes:
+        return ()
     exits: list[Wish] = []
     rises: list[Wish] = []
     for wish in wishes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -264,6 +265,7 @@ WRONG: dict[str, tuple[Callable[[BarView], Any], str]] = {
     "nothing": (lambda view: None, "on_bar returned NoneType; it must return a list of wishes, () for none"),
     "words": (lambda view: ["buy"], "on_bar returned a str in its list; use view.enter, view.add, view.leave"),
     "a failure": (lambda view: 1 / 0, "ZeroDivisionError: division by zero (test_custom.py, line "),
+    "an exit of the process": (lambda view: sys.exit(3), "SystemExit: 3"),
     "an exit of nothing": (lambda view: [view.leave()], "there is no position to leave"),
     "an addition to nothing": (lambda view: [view.add()], "there is no position to add to"),
     "two entries": (lambda view: [view.enter(Side.BUY), view.enter(Side.SELL)], "more than one exit or more than one"),
@@ -287,7 +289,10 @@ WRONG: dict[str, tuple[Callable[[BarView], Any], str]] = {
         lambda view: [view.enter(Side.BUY)],
         "an entry while a position is held; leave it on the same bar and enter the other side",
     ),
-    "a column that there is none of": (lambda view: view.columns["fast__value"], "KeyError: 'fast__value'"),
+    "a column that there is none of": (
+        lambda view: view.columns["fast__value"],
+        "KeyError: \"unknown column 'fast__value'; known: ",
+    ),
 }
 
 
