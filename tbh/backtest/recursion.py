@@ -41,8 +41,8 @@ _LATER = 137
 _BEHIND = 200
 
 _FORMS = {
-    "differences": "compare its differences",
-    "ratios": "compare ratios of its values",
+    "differences": "its differences agree between two starts",
+    "ratios": "ratios of its values agree between two starts",
     "turn": "two starts agree after its next turn",
     "start": "two starts never agree",
     "": "two starts never agree",
@@ -72,15 +72,18 @@ def history_of(computation: Computation, timeframe_s: int) -> int | None:
 
 def _check_columns(
     outcome: Outcome, strategy: AnyStrategy, market: Columns, arrays: Arrays, plan: dict[str, Computation]
-) -> list[str]:
-    """Fills ``outcome.deviations``; the columns that remember everything."""
-    endless = []
+) -> dict[str, str]:
+    """Fills ``outcome.deviations``; the indicators that remember everything, and in what form two starts agree."""
+    endless: dict[str, str] = {}
     whole = strategy.columns_over(arrays)
     for column, computation in plan.items():
         history, memory = history_of(computation, strategy.timeframe_s), computation.entry.memory
         if history is None:
-            endless.append(column)
-            outcome.notes.append(f"{column} ({computation.entry.name}) remembers everything; {_FORMS[memory.compared]}")
+            name = computation.indicator_id
+            if name not in endless:
+                note = f"{name} ({computation.entry.name}) remembers everything; {_FORMS[memory.compared]}"
+                outcome.notes.append(note)
+            endless[name] = memory.compared
             outcome.deviations.append(Deviation(column=column, history=None, memory="all", shares={}))
             continue
         anchors = spread(np.arange(min(2 * history, len(market) - 1), len(market)), ANCHORS).tolist()
@@ -112,7 +115,7 @@ def _off(strategy: AnyStrategy, arrays: Arrays, whole: FloatArray, column: str, 
 
 
 def _check_rules(
-    outcome: Outcome, strategy: AnyStrategy, market: Columns, arrays: Arrays, history: int, endless: list[str]
+    outcome: Outcome, strategy: AnyStrategy, market: Columns, arrays: Arrays, history: int, endless: dict[str, str]
 ) -> None:
     """Take the decisions of some bars once more over ``history`` bars, and over twice as many."""
     rules = rules_of(strategy, arrays)
@@ -146,14 +149,17 @@ def _check_rules(
     outcome.looked = f"rules on {len(sample):,} bars with {history:,} and {2 * history:,} bars of history"
 
 
-def _advice(endless: list[str]) -> str:
+def _advice(endless: dict[str, str]) -> str:
+    names = ", ".join(endless)
+    if endless and set(endless.values()) == {"turn"}:
+        return f"let the history begin earlier: two starts agree after the next turn of {names}"
     if endless:
-        return f"compare {', '.join(endless)} with its own past (a shift), not with a number or another series"
+        return f"compare {names} with its own past, not with a number or another series"
     return "decide by a fixed number of bars: no figure over all bars that there are"
 
 
 def _check_calls(
-    outcome: Outcome, strategy: CustomRunner, market: Columns, arrays: Arrays, history: int, endless: list[str]
+    outcome: Outcome, strategy: CustomRunner, market: Columns, arrays: Arrays, history: int, endless: dict[str, str]
 ) -> None:
     """Ask a custom strategy from a later bar on, and over fewer bars."""
     begins = first_walked(strategy, market)

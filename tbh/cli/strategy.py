@@ -93,7 +93,7 @@ def _params(text: str) -> dict[str, Any]:
         data: str | bytes = text
         if not text.lstrip().startswith("{"):
             where = f"--params {text}"
-            data = read_text(Path(text))
+            data = read_text(Path(text), what="parameters")
         found = load_json(data)
     except DefinitionError as error:
         raise CommandError(f"{where}: {error.problems[0]}") from error
@@ -123,17 +123,17 @@ def load_definition(file: Path, *, any_code: bool = True) -> AnyDefinition:
         raise CommandError(f"{file}: {first}{more}") from error
 
 
-def read_text(file: Path) -> bytes:
-    """The bytes of a definition. CommandError when there is none to read."""
+def read_text(file: Path, *, what: str = "strategy") -> bytes:
+    """The bytes of a definition (``what`` it is called). CommandError when there is none to read."""
     try:
         if file.is_dir():
-            raise CommandError(f"{file}: is a folder; name a strategy file in it (.json)")
+            raise CommandError(f"{file}: is a folder; name a {what} file in it (.json)")
         if file.exists() and not file.is_file():
             # A pipe that nobody writes to would keep the command for ever.
-            raise CommandError(f"{file}: is a pipe or a device; name a strategy file (.json)")
+            raise CommandError(f"{file}: is a pipe or a device; name a {what} file (.json)")
         with file.open("rb") as source:
             return source.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise CommandError(f"{file}: no such strategy file; check the path") from error
+        raise CommandError(f"{file}: no such {what} file; check the path") from error
     except OSError as error:
         raise CommandError(f"{file}: can't be read ({error.strerror}); check the file and its rights") from error

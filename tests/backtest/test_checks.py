@@ -228,9 +228,19 @@ def test_a_sum_since_the_first_bar_that_is_compared_with_a_number_is_found(marke
     rule = {"left": "v__value", "op": ">", "right": round(half, 2)}
     outcome = check_recursion(defined(indicators=uses, entry={"long": rule}), market)
     assert "over the last 500" in found(outcome)["entry_long"]
-    assert "compare v__value with its own past" in outcome.findings[0].advice
-    assert outcome.notes == ["v__value (obv) remembers everything; compare its differences"]
+    assert "compare v with its own past" in outcome.findings[0].advice
+    assert outcome.notes == ["v (obv) remembers everything; its differences agree between two starts"]
     assert check_lookahead(defined(indicators=uses, entry={"long": rule}), market).ok
+
+
+def test_what_agrees_from_its_next_turn_on_needs_an_earlier_history() -> None:
+    uses = [{"id": "z", "name": "zigzag"}]
+    rule = {"left": "z__point", "op": ">", "right": 0}
+    outcome = check_recursion(defined(indicators=uses, entry={"long": rule}), market_of(3_000))
+    assert "entry_long" in found(outcome)
+    assert outcome.findings[0].advice.startswith(
+        "let the history begin earlier: two starts agree after the next turn of z"
+    )
 
 
 def test_a_sum_since_the_first_bar_that_is_compared_with_its_past_passes(market: Columns) -> None:

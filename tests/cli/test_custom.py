@@ -136,7 +136,7 @@ def test_the_check_of_a_definition_knows_it(run: Run, tmp_path: Path) -> None:
         (("--strategy", "example-ema-cross", "--params", '{"fast": 0}'), 78, "--params: $.fast: must be greater than"),
         (("--strategy", "example-ema-cross", "--params", '{"fats": 3}'), 78, "--params: $.fats: unknown parameter"),
         (("--strategy", "example-ema-cross", "--params", "{"), 78, "--params: $: is not JSON: "),
-        (("--strategy", "example-ema-cross", "--params", "none.json"), 78, "none.json: no such strategy file"),
+        (("--strategy", "example-ema-cross", "--params", "none.json"), 78, "none.json: no such parameters file"),
         (("--strategy", EXAMPLES / "strategies" / "ema_cross.json", "--params", "{}"), 64, "--params: "),
     ],
 )
