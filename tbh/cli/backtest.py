@@ -20,6 +20,8 @@ from tbh.infra.candles import CandleError
 from tbh.strategies.custom import StrategyError
 from tbh.strategies.runner import AnyStrategy, CustomRunner, strategy_of
 from tbh.strategies.series import IndicatorError
+from tbh.strategies.shapes import Definition
+from tbh.strategies.trading import Stops
 
 if TYPE_CHECKING:
     from tbh.cli.backtest_report import Reporter
@@ -35,8 +37,10 @@ def run(args: argparse.Namespace) -> int:
     cache = None if args.no_cache else default_cache()
     definition = load_strategy(args.strategy, args.params, lambda: _timeframe(files[0], cache))
     options = _options(args)
+    if args.check and args.report is not None:
+        raise CommandError("--check trades nothing that a --report could hold; leave one away", exit_code=EXIT_USAGE)
     write_report = None if args.report is None else _reporter(args.report)
-    if args.engine == "actors":
+    if args.engine == "actors" and not args.check:
         _check_served(options, len(files))
     strategy = strategy_of(definition)
     with Stages(sys.stderr, shown=sys.stderr.isatty()) as stages:
@@ -59,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         if write_report is not None:
             stages.begin("writing the report")
             told = as_json(strategy.name, symbols, options, made, engine=args.engine)
-            write_report(told, definition.canonical_json(), strategy.definition, files, markets, options, made)
+            write_report(told, definition.canonical_json(), _drawn(strategy), files, markets, options, made)
     _print(args, strategy, symbols, options, markets, made)
     return 0
 
@@ -69,6 +73,13 @@ def _reporter(folder: Path) -> Reporter:
     from tbh.cli.backtest_report import reporter  # noqa: PLC0415
 
     return reporter(folder)
+
+
+def _drawn(strategy: AnyStrategy) -> Definition:
+    """The definition with the stops that all entries have: asked bar by bar, a strategy may give each its own."""
+    if isinstance(strategy, CustomRunner) and not strategy.vectorised:
+        return strategy.definition.model_copy(update={"stops": Stops()})
+    return strategy.definition
 
 
 def _check_served(options: Options, markets: int) -> None:

@@ -36,6 +36,7 @@ HISTORY_MAX = 25_000
 RULES = ("entry_long", "entry_short", "exit_long", "exit_short", "pyramid_long", "pyramid_short")
 _OFFERED = RULES[:4]
 _DECLARED = ("indicators", "stops", "sizing")
+_RULES_ALONE = ("cooldown", "orders")
 _NEVER: dict[str, Any] = {"long": {"all": []}}
 _ANY_SIZE = {"kind": "fixed_quantity", "value": "1"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -103,6 +104,11 @@ def custom_of(
     sized = "sizing" in declared
     if callable(getattr(made, "evaluate_all", None)) and not sized:
         problems.append(Problem("$.custom", "evaluate_all gives no sizes; declare a sizing"))
+    problems += [
+        Problem(f"$.{part}", "is for definitions; a strategy in Python enters at the next open")
+        for part in _RULES_ALONE
+        if isinstance(getattr(made, part, None), Mapping)
+    ]
     if problems:
         raise DefinitionError(problems)
     assert isinstance(history, int)

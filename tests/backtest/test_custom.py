@@ -21,6 +21,8 @@ from tbh.backtest.options import Options
 from tbh.backtest.trades import fingerprint
 from tbh.infra.candles import SERIES, CandleFile
 from tbh.infra.simmarket import simulated_market
+from tbh.messages.base import replace
+from tbh.messages.strategy import Cooldown, CooldownAfter, Limit
 from tbh.plan import PaperPlan
 from tbh.session import PaperSession
 from tbh.strategies.custom import BarView, Protection, Side, Sizing, SizingKind, StrategyError, Trailing, Wish
@@ -288,6 +290,16 @@ WRONG: dict[str, tuple[Callable[[BarView], Any], str]] = {
     "an entry on an entry": (
         lambda view: [view.enter(Side.BUY)],
         "an entry while a position is held; leave it on the same bar and enter the other side",
+    ),
+    "a limit": (
+        lambda view: [replace(view.enter(Side.BUY), limit=Limit(offset=Decimal("0.001"), until=view.open_time))],
+        "a strategy in Python enters at the next open, and has neither a limit nor a cool-down",
+    ),
+    "a cool-down": (
+        lambda view: [
+            replace(view.enter(Side.BUY), cooldown=Cooldown(after=CooldownAfter.ANY, bars=3, since=view.open_time))
+        ],
+        "a strategy in Python enters at the next open, and has neither a limit nor a cool-down",
     ),
     "a column that there is none of": (
         lambda view: view.columns["fast__value"],

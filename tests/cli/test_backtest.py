@@ -255,6 +255,7 @@ def test_candles_that_are_not_there_are_refused(run: Run, strategy: Path, tmp_pa
         ("--volume-share", "2"),
         ("--latency-ms", "-1"),
         ("--engine", "slow"),
+        ("--check", "lookahead", "--report", "out"),
         ("--symbol", "A/B", "--symbol", "C/D"),
     ],
 )

@@ -98,6 +98,21 @@ def test_a_demo_of_it_makes_the_trades_of_its_backtest(run: Run, candles: Path, 
     assert json.loads(out)["trades"] == fast["trades"]
 
 
+@pytest.mark.parametrize("name", ["example-ema-cross", "example-atr-breakout"])
+def test_the_actors_and_a_report_take_it(run: Run, candles: Path, tmp_path: Path, name: str) -> None:
+    made = []
+    for engine in ("fast", "actors"):
+        folder = tmp_path / engine
+        about = ("--strategy", name, "--candles", candles, "--engine", engine, "--report", folder, "--json")
+        code, out, errors = run("backtest", *about)
+        assert (code, errors) == (0, [])
+        assert json.loads(out)["engine"] == engine
+        kept = json.loads((folder / "summary.json").read_text())
+        assert kept["definition"]["custom"] == name
+        made.append(kept["fingerprint"])
+    assert made[0] == made[1]
+
+
 def test_parameters_come_from_a_file_as_well(run: Run, candles: Path, tmp_path: Path) -> None:
     file = tmp_path / "params.json"
     file.write_text('{"fast": 3, "slow": 7}')
@@ -152,9 +167,11 @@ def test_what_does_not_fit_is_one_line(
 def test_a_failure_on_a_bar_names_the_bar(run: Run, candles: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(FAILING)
-    code, out, errors = run("backtest", "--strategy", f"{file}:Failing", "--candles", candles)
-    assert (code, out) == (78, "")
-    assert errors == ["tbh: strategy 'Failing' on the bar of 2026-01-01T00:07:00Z: a side is Side.BUY or Side.SELL"]
+    for engine in ("fast", "actors"):
+        about = ("--strategy", f"{file}:Failing", "--candles", candles, "--engine", engine)
+        code, out, errors = run("backtest", *about)
+        assert (code, out) == (78, "")
+        assert errors == ["tbh: strategy 'Failing' on the bar of 2026-01-01T00:07:00Z: a side is Side.BUY or Side.SELL"]
     code, _, errors = run(
         "demo", "--strategy", f"{file}:Failing", "--candles", candles, "--database", "memory", "--dir", tmp_path / "d"
     )

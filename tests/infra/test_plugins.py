@@ -49,6 +49,12 @@ class Unsized(Bare):
     def evaluate_all(self, columns):
         return {}
 
+class Resting(Bare):
+    orders = {"entry": {"kind": "limit", "offset": "0.001"}}
+
+class Cooling(Bare):
+    cooldown = {"bars": 3}
+
 class Misread(Sound):
     indicators = [{"id": "a", "name": "emma"}]
 
@@ -168,6 +174,8 @@ def test_a_wrong_definition_of_one_is_refused_by_its_path(mine: None, parts: dic
         ("mine:Deaf", "$.custom: Deaf has no method on_bar(view); it is no strategy"),
         ("mine:Ageless", "$.custom: history is 0; it must be a whole number of bars from 1 to 25000"),
         ("mine:Unsized", "$.custom: evaluate_all gives no sizes; declare a sizing"),
+        ("mine:Resting", "$.orders: is for definitions; a strategy in Python enters at the next open"),
+        ("mine:Cooling", "$.cooldown: is for definitions; a strategy in Python enters at the next open"),
         ("mine:Misread", "$.indicators[0].name: unknown indicator 'emma'; nearest: 'ema'"),
         ("mine:Wild", "$.custom: Wild.Params must be a pydantic model or a dataclass"),
         (
