@@ -182,8 +182,12 @@ def _options(case: Case) -> Options:
     return Options(cash=Decimal(case.cash), fee=Decimal(case.fee), volume_share=share)
 
 
-def demo(case: Case, candles: CandleFile, *, host: str = "simulator") -> dict[str, Any]:
-    """The case through the actors, as `tbh demo` does it. ``RuntimeError`` when it does not come to an end."""
+def demo(case: Case, candles: CandleFile, *, host: str = "threads") -> dict[str, Any]:
+    """The case through the actors, as `tbh demo` does it. ``RuntimeError`` when it does not come to an end.
+
+    On threads, as people run it. The simulator lets messages overtake each other as no thread does: there an exit may
+    be sent before the trailing stop that moved on the same close, and which of the two fills is then another.
+    """
     with tempfile.TemporaryDirectory(prefix="tbh-parity-") as folder:
         plan = PaperPlan(
             candles=candles,

@@ -163,7 +163,7 @@ def demo(make: Callable[[], Any], candles: CandleFile, volume_share: Decimal | N
             fee=Decimal("0.00075"),
             bars_per_s=None,
             root=Path(folder) / "state",
-            host="simulator",
+            host="threads",
             volume_share=volume_share,
         )
         session = PaperSession.open(plan)
