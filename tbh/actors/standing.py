@@ -221,9 +221,12 @@ class AccountView:
 
     @property
     def resting_entries(self) -> bool:
-        """Whether an entry stands, or may stand, that waits for its price."""
+        """Whether an entry stands, or may stand, that waits for its price. Where the database gave one back, until when
+        is not known, but that it rests is."""
         return any(
-            state.order.purpose.increases_risk and state.order.good_until is not None for state in self._blotter.open
+            state.order.purpose.increases_risk
+            and (state.order.good_until is not None or state.order.type is OrderType.LIMIT)
+            for state in self._blotter.open
         )
 
     def _exit_stands(self, position: Position) -> bool:

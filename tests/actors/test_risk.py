@@ -390,6 +390,15 @@ def test_entries_that_rest_are_withdrawn_while_the_gate_is_closed_for_good() -> 
     assert case.probe.take(WithdrawEntries) == []
 
 
+def test_one_that_the_database_gave_back_without_its_end_is_withdrawn_as_well() -> None:
+    store = MemoryStore()
+    state = rests(RESTING, OrderStatus.ACCEPTED).state
+    store.commit(Batch(orders=[replace(state, order=replace(state.order, expires_at=None, good_until=None))]))
+    case = Case(store=store)
+    case.probe.tell(replace(CONTROLS, paused=True))
+    assert case.probe.take(WithdrawEntries) == [WithdrawEntries(reason="paused")]
+
+
 def test_what_passes_withdraws_nothing() -> None:
     case = Case(rests(RESTING, OrderStatus.ACCEPTED))
     case.probe.tell(changed(proposal(at=1), OrderStatus.UNKNOWN))
