@@ -212,7 +212,6 @@ class OrderManagerActor(RestingEntries):
         elif state.order.purpose.increases_risk:
             if state.status is OrderStatus.ABSENT:
                 self._attempt_again(state)
-            self._resting_done(state)
         else:
             self._exit_ended(state)
             self._protect()
@@ -240,9 +239,7 @@ class OrderManagerActor(RestingEntries):
             self._orders.note_fill(fill)
         if new:
             self._position_moved(held)
-            if traded is not None and (self._position is None or self._position.position_id != traded.position_id):
-                # What rests to begin or to enlarge it would begin another, without a reason of its own.
-                self._withdraw_resting("its position is closed", side=closing_side(traded).opposite)
+            self._go_with(traded)
             self._filled_after_all(state)
             if not self._ready:
                 self._note_news(fill)

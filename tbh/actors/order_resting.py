@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Final
 
 from tbh.actors.account_reader import requester
+from tbh.actors.order_closing import closing_side
 from tbh.actors.order_former import FormerLives
 from tbh.actors.order_path import Terms
 from tbh.domain import order as rules
-from tbh.messages.account import AccountResynced
+from tbh.messages.account import AccountResynced, Adjusted, Position
 from tbh.messages.base import Timer, message
 from tbh.messages.orders import OrderState, OrderStatus, Side, WithdrawEntries
 from tbh.ports import StoreReader
@@ -24,6 +25,7 @@ BAR_LATE_S: Final = 10.0
 """A bar is told so long after its end at most; an entry that rests goes then without it."""
 
 _ENDED: Final = "ended"
+_TAKEN_OFF: Final = (OrderStatus.CANCELED, OrderStatus.EXPIRED)
 
 
 @message
@@ -35,7 +37,7 @@ class RestingEntries(FormerLives):
     """``FormerLives`` with the entries whose orders have a ``good_until``. Where there are none it does nothing."""
 
     def __init__(self, ctx: Context, *, terms: Terms, store: StoreReader, timeframe_s: int) -> None:
-        self._watching = False
+        self._watching: tuple[datetime, int] | None = None
         super().__init__(ctx, terms=terms, store=store, timeframe_s=timeframe_s)
 
     # When they go
@@ -55,22 +57,43 @@ class RestingEntries(FormerLives):
     def _watch_resting(self) -> None:
         """A bar that does not come must not leave an entry on the book."""
         ends = [state.order.good_until for state in self._orders.open if state.order.good_until is not None]
-        if ends and not self._watching:
-            self._watching = True
-            left_s = max((min(ends) - self.ctx.now()).total_seconds(), 0.0)
-            self.ctx.after(left_s + BAR_LATE_S, _BarLate())
+        if not ends or (self._watching is not None and self._watching[0] <= min(ends)):
+            return
+        if self._watching is not None:
+            self.ctx.cancel(self._watching[1])
+        left_s = max((min(ends) - self.ctx.now()).total_seconds(), 0.0)
+        self._watching = min(ends), self.ctx.after(left_s + BAR_LATE_S, _BarLate())
 
     @receive
     def on_bar_late(self, _: _BarLate) -> None:
-        self._watching = False
+        self._watching = None
         self._withdraw_resting("its bars are over", over=self.ctx.now())
         self._watch_resting()
 
+    def _go_with(self, traded: Position | None) -> None:
+        """Once the position ``traded`` is over, what rests to begin or to enlarge it would begin another, without a
+        reason of its own."""
+        if traded is not None and (self._position is None or self._position.position_id != traded.position_id):
+            self._withdraw_resting("its position is closed", side=closing_side(traded).opposite)
+
+    @receive
+    def on_adjusted(self, fact: Adjusted) -> None:
+        traded = self._position
+        super().on_adjusted(fact)
+        self._go_with(traded)
+
     # What follows them
+
+    def _end(self, state: OrderState) -> None:
+        sent = state.order.client_order_id in self._placed
+        super()._end(state)
+        # The id that the exchange gave it may never have come: the end of one that was sent says that it stood there.
+        if state.exchange_order_id is not None or (sent and state.status in _TAKEN_OFF):
+            self._resting_done(state)
 
     def _resting_done(self, state: OrderState) -> None:
         order = state.order
-        if order.good_until is None or state.exchange_order_id is None or state.filled_qty >= order.qty:
+        if order.good_until is None or state.filled_qty >= order.qty:
             return
         if state.status is OrderStatus.FILLED and not self.ctx.asking(f"cancel:{order.client_order_id}"):
             self._ask_cancel(order.client_order_id, order.symbol)  # called filled, and short of it: it may stand on

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tbh.actors.order_resting import BAR_LATE_S
-from tbh.messages.account import AccountResynced
+from tbh.messages.account import AccountResynced, Adjusted, Adjustment
 from tbh.messages.orders import (
     CancelOrder,
     Declined,
@@ -18,6 +18,7 @@ from tbh.messages.orders import (
     OrderDrafted,
     OrderStatus,
     OrderType,
+    OutcomeUnknown,
     PlaceOrder,
     Purpose,
     Side,
@@ -66,6 +67,14 @@ def test_it_goes_at_the_close_of_its_last_bar_and_not_before(desk: Desk) -> None
 def test_it_goes_when_no_bar_comes(desk: Desk) -> None:
     order = rest(desk)
     desk.probe.advance(120 + BAR_LATE_S + 1)
+    assert canceled(desk)[0] == order.client_order_id
+
+
+def test_one_that_ends_sooner_than_the_one_before_it_goes_in_time_when_no_bar_comes(desk: Desk) -> None:
+    desk.cancel(rest(desk, bars=9))
+    desk.probe.set_now(EPOCH + 2 * MINUTE)
+    order = rest(desk, bars=1, bar=1)
+    desk.probe.advance(60 + BAR_LATE_S + 1)
     assert canceled(desk)[0] == order.client_order_id
 
 
@@ -135,6 +144,16 @@ def test_a_pyramid_goes_with_the_position_that_it_was_to_enlarge(desk: Desk) -> 
     assert pyramid.client_order_id in canceled(desk)
 
 
+def test_a_pyramid_goes_when_an_operator_has_the_book_close_its_position(desk: Desk) -> None:
+    desk.enter()
+    pyramid = rest(desk, purpose=Purpose.PYRAMID, bar=1)
+    closed = Adjustment(
+        adjustment_id="a", symbol=pyramid.symbol, qty=-pyramid.qty, price=PRICE, seq=desk.seq, at=EPOCH, reason="sold"
+    )
+    desk.probe.tell(Adjusted(adjustment=closed))
+    assert pyramid.client_order_id in canceled(desk)
+
+
 def test_an_entry_that_reverses_stays_when_the_position_closes(desk: Desk) -> None:
     desk.enter()
     desk.approve(Purpose.EXIT, Side.SELL, bar=1)
@@ -184,6 +203,26 @@ def test_the_next_is_sent_once_the_account_has_been_read_again(desk: Desk) -> No
     assert desk.take(PlaceOrder) == []
     desk.probe.tell(to(desk.probe, AccountResynced(requester="order_manager:ended", seq=0)))
     assert [placed.order for placed in desk.take(PlaceOrder)] == [second]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_the_next_waits_as_well_where_the_answer_to_the_last_was_lost(desk: Desk, sent: bool) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY, price=PRICE, good_until=EPOCH + 2 * MINUTE)
+    first = desk.order(Purpose.ENTRY)
+    if sent:
+        desk.record(first)
+        desk.probe.tell(OutcomeUnknown(client_order_id=first.client_order_id, reason="timeout"))
+    desk.probe.set_now(EPOCH + 2 * MINUTE)
+    desk.bar(101, 100, index=1)
+    if sent:
+        desk.cancel(first)
+    state = desk.state(first.client_order_id)
+    assert (state.status, state.exchange_order_id) == (OrderStatus.CANCELED, None)
+    desk.probe.take()
+    desk.approve(Purpose.ENTRY, Side.BUY, bar=1, price=PRICE, good_until=EPOCH + 3 * MINUTE)
+    second = desk.order(Purpose.ENTRY)
+    desk.record(second)
+    assert [placed.order for placed in desk.take(PlaceOrder)] == ([] if sent else [second])
 
 
 def test_the_next_is_withdrawn_when_the_last_has_filled_after_all(desk: Desk) -> None:
