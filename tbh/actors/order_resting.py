@@ -17,7 +17,7 @@ from tbh.actors.order_path import Terms
 from tbh.domain import order as rules
 from tbh.messages.account import AccountResynced, Adjusted, Position
 from tbh.messages.base import Timer, message
-from tbh.messages.orders import OrderState, OrderStatus, Side, WithdrawEntries
+from tbh.messages.orders import OrderFound, OrderState, OrderStatus, Side, WithdrawEntries
 from tbh.ports import StoreReader
 from tbh.runtime.actor import Context, receive
 
@@ -81,6 +81,15 @@ class RestingEntries(FormerLives):
         traded = self._position
         super().on_adjusted(fact)
         self._go_with(traded)
+
+    @receive
+    def on_found(self, fact: OrderFound) -> None:
+        super().on_found(fact)
+        state = self._orders.get(fact.client_order_id)
+        if state is None or state.order.good_until is None or rules.is_terminal(fact.status):
+            return
+        if state.status is OrderStatus.FILLED and state.filled_qty < state.order.qty:
+            self._revived(state)  # called filled, and short of it: whoever was to take it off may not have lived to
 
     # What follows them
 

@@ -257,6 +257,29 @@ def test_one_that_is_called_filled_and_is_short_of_it_is_cancelled_to_be_sure(de
     assert canceled(desk) == []
 
 
+def test_one_that_was_called_filled_and_stands_on_is_taken_off_after_a_restart(desk: Desk) -> None:
+    order = rest(desk)
+    desk.fill(order, HALF)
+    desk.found(order, OrderStatus.FILLED, HALF)
+    desk.keep([desk.state(order.client_order_id)])
+    desk.restart()
+    desk.resynced()
+    desk.probe.take()
+    desk.found(order, OrderStatus.PARTIALLY_FILLED, HALF)
+    assert canceled(desk) == [order.client_order_id]
+    desk.cancel(order, HALF)
+    desk.probe.advance(10, market=False)
+    assert canceled(desk) == []
+
+
+def test_one_that_has_filled_is_not_cancelled_by_word_from_before(desk: Desk) -> None:
+    order = rest(desk)
+    desk.fill(order)
+    desk.probe.take()
+    desk.found(order, OrderStatus.PARTIALLY_FILLED, HALF)
+    assert canceled(desk) == []
+
+
 def test_an_exit_does_not_wait_for_what_a_resting_entry_may_have_filled(desk: Desk) -> None:
     order = rest(desk)
     desk.fill(order, HALF)
