@@ -102,15 +102,23 @@ def _by_actors(strategy: AnyStrategy, market: Columns, options: Options, symbol:
 
 
 def _symbols(args: argparse.Namespace, files: list[Path]) -> list[str]:
-    symbols: list[str] = args.symbol or ([UNNAMED] if len(files) == 1 else [file.name for file in files])
+    symbols: list[str] = args.symbol or ([UNNAMED] if len(files) == 1 else _names(files))
     if len(symbols) != len(files):
         raise CommandError(
             f"--symbol is given {len(symbols)} time(s) and --candles {len(files)} time(s); name each market or none",
             exit_code=EXIT_USAGE,
         )
-    if len(set(files)) != len(files):
+    if len({file.resolve() for file in files}) != len(files):
         raise CommandError("--candles names a file twice; one account trades each market once", exit_code=EXIT_USAGE)
+    if len(set(symbols)) != len(symbols):
+        raise CommandError("--symbol names two markets the same; give each its own name", exit_code=EXIT_USAGE)
     return symbols
+
+
+def _names(files: list[Path]) -> list[str]:
+    # Folders may hold files of one name: then the paths tell the markets apart.
+    names = [file.name for file in files]
+    return names if len(set(names)) == len(names) else [str(file) for file in files]
 
 
 def _options(args: argparse.Namespace) -> Options:

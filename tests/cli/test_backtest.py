@@ -305,9 +305,25 @@ def test_the_actors_trade_one_market(run: Run, strategy: Path, candles: Path, tm
     assert "several markets" in errors[0]
 
 
-def test_one_file_is_not_traded_twice(run: Run, strategy: Path, candles: Path) -> None:
-    code, _, errors = run("--strategy", strategy, "--candles", candles, "--candles", candles)
+def test_one_file_is_not_traded_twice(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.csv"
+    link.symlink_to(candles)
+    for same in (candles, tmp_path / ".." / tmp_path.name / candles.name, link):
+        code, _, errors = run("--strategy", strategy, "--candles", candles, "--candles", same)
+        assert (code, len(errors)) == (64, 1)
+        assert "names a file twice" in errors[0]
+
+
+def test_two_markets_have_two_names(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = candle_file(tmp_path / "other" / candles.name, 300, seed=6)
+    both = ("--strategy", strategy, "--candles", candles, "--candles", other)
+    code, _, errors = run(*both, "--symbol", "BTC/USDT", "--symbol", "BTC/USDT")
     assert (code, len(errors)) == (64, 1)
+    assert "two markets the same" in errors[0]
+    code, out, _ = run(*both, "--json")
+    assert code == 0
+    assert json.loads(out)["symbols"] == [str(candles), str(other)]
 
 
 def test_a_sound_definition_passes_the_checks(run: Run, strategy: Path, candles: Path) -> None:
