@@ -25,15 +25,17 @@ def worth(state: Array, a: Array, terms: Array, markets: int) -> tuple[float, fl
 def room_left(
     k: int, state: Array, terms: Array, markets: int, adding: bool, high: float, low: float
 ) -> tuple[float, float]:
-    """What of the worth ``(high, low)`` no position and no entry of any market claims. A reversal leaves its own."""
+    """What of the worth ``(high, low)`` no position and no entry of any market claims; an entry claims its fee as well. A
+    reversal leaves its own."""
     for j in range(markets):
         s, t = state[j], terms[j]
-        claimed = abs(s[p.QTY]) if j != k or adding else 0.0
-        if j != k:
-            claimed += abs(s[p.ENTRY_QTY])
-        if claimed != 0.0:
-            more, rest = two_prod(claimed, scaled(s[p.LAST_F], t))
+        if s[p.QTY] != 0.0 and (j != k or adding):
+            more, rest = two_prod(abs(s[p.QTY]), scaled(s[p.LAST_F], t))
             more, rest = mul2(more, rest, t[p.FEE_SCALE] * t[p.CASH_UNITS])
+            high, low = add2(high, low, -more, -rest)
+        if s[p.ENTRY_QTY] != 0.0 and j != k:
+            more, rest = two_prod(abs(s[p.ENTRY_QTY]), scaled(s[p.LAST_F], t))
+            more, rest = mul2(more, rest, (t[p.FEE_SCALE] + t[p.FEE]) * t[p.CASH_UNITS])
             high, low = add2(high, low, -more, -rest)
     return high, low
 

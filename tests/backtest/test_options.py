@@ -150,3 +150,15 @@ def test_options_that_mean_nothing_are_refused(wrong) -> None:
 def test_slippage_that_means_nothing_is_refused(wrong) -> None:
     with pytest.raises(ValueError):
         Slippage(**wrong)
+
+
+def test_what_the_first_market_claims_includes_its_fee(run, market) -> None:
+    bars = [(100, 100, 100, 100)] * 3
+    found = run(
+        [market(bars), market(bars)],
+        options={"fee": Decimal("0.01")},
+        sizing={"kind": "equity_fraction", "value": "0.6"},
+    )
+    # 60 units cost 6,060 with their fee; 3,940 are left, and buy 39.00990099 at 101 each.
+    assert [held.qty for held in found.open_positions] == ["60", "39.00990099"]
+    assert found.cash == "0.00000001"
