@@ -143,7 +143,7 @@ def _add_market(test: Any) -> None:
         "--funding",
         metavar="RATE[:HOURS]",
         type=funding,
-        help="what longs pay shorts of the notional, each 8 hours or as said",
+        help="what longs pay shorts of the notional, each 8 hours or as said; below zero: --funding=-0.0001:4",
     )
     test.add_argument(
         "--max-positions",

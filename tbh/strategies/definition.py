@@ -111,7 +111,7 @@ def load_json(source: str | bytes) -> Any:
     """What a text holds, its fractions as Decimal. DefinitionError for what is too long, too deep or no JSON."""
     data = source.encode("utf-8", errors="surrogatepass") if isinstance(source, str) else source
     if len(data) > MAX_BYTES:
-        raise DefinitionError([Problem("$", f"has {len(data)} bytes, more than {MAX_BYTES}")])
+        raise DefinitionError([Problem("$", f"has more than {MAX_BYTES} bytes")])
     repeated: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,6 +178,8 @@ def _translate(error: Any) -> Problem:
     if kind == "string_pattern_mismatch":
         words = "letters and digits, with single _ between" if location[-1] == "id" else "letters, digits and _ . -"
         return Problem(path, f"must begin with a letter and hold {words}" if location[-1] == "id" else f"holds {words}")
+    if kind == "too_long":
+        return Problem(path, f"holds more than {error['ctx']['max_length']} items")
     message = _MESSAGES.get(kind) or str(error["msg"]).replace("Input should be", "must be", 1)
     return Problem(path, message[0].lower() + message[1:])
 

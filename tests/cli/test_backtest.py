@@ -189,7 +189,11 @@ WRONG_STRATEGIES = {
         "$.indicators[0].params.period",
     ),
     "stop of 150 %": (changed(stops={"stop_loss": "1.5"}), "$.stops.stop_loss"),
-    "10 MB": (json.dumps(CROSS | {"name": "x" * 10_000_000}), f"more than {MAX_BYTES}"),
+    "10 MB": (json.dumps(CROSS | {"name": "x" * 10_000_000}), f"$: has more than {MAX_BYTES} bytes"),
+    "65 indicators": (
+        json.dumps(CROSS | {"indicators": CROSS["indicators"] + [{"id": f"i{n}", "name": "ema"} for n in range(63)]}),
+        "$.indicators: holds more than 64 items",
+    ),
     "nested 1,000 deep": (nested(1_000), ""),
     "no JSON": ("{", "is not JSON"),
 }
