@@ -25,8 +25,8 @@ def worth(state: Array, a: Array, terms: Array, markets: int) -> tuple[float, fl
 def room_left(
     k: int, state: Array, terms: Array, markets: int, adding: bool, high: float, low: float
 ) -> tuple[float, float]:
-    """What of the worth ``(high, low)`` no position and no entry of any market claims; an entry claims its fee as well. A
-    reversal leaves its own."""
+    """What of the worth ``(high, low)`` no position and no entry of any market claims; an entry claims its fee as well.
+    A reversal leaves its own."""
     for j in range(markets):
         s, t = state[j], terms[j]
         if s[p.QTY] != 0.0 and (j != k or adding):
