@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from tbh.actors.supervisor import Outside, Supervisor
 from tbh.messages.market import Market
+from tbh.messages.orders import WithdrawEntries
 from tbh.plan import Plan
 from tbh.ports import Exchange, Failure, Rpc, Store
 from tbh.runtime.actor import Log
 from tbh.runtime.within import within
 
 RELEASE_S = 2.0
+WITHDRAW_S, WITHDRAW_LOOK_S = 2.5, 0.1
 SENDERS = frozenset({"gateway", "order_manager"})
 
 
@@ -52,6 +55,18 @@ def supervisor_of(
     return Supervisor(
         bot_id=plan.bot.bot_id, boot_id=boot_id, market=market, policy=plan.policy, outside=outside, log=log
     )
+
+
+def withdraw_entries(host: Any, store: Store, log: Log) -> None:
+    """Have the order manager take off what rests to open a position, and wait for its end: once the bot is away nobody
+    would guard what fills. What has not ended within ``WITHDRAW_S`` is left, and the log says so."""
+    deadline_s = time.monotonic() + WITHDRAW_S
+    while resting := [one for one in store.orders(open_only=True) if one.order.good_until is not None]:
+        if time.monotonic() > deadline_s or host.escalation is not None:
+            log.warning("entries_left_resting", orders=[one.order.client_order_id for one in resting])
+            return
+        host.publish(WithdrawEntries(reason="the bot stops"))
+        time.sleep(WITHDRAW_LOOK_S)
 
 
 def release_lease(rpc: Rpc, exit_code: int, log: Log, *, left_behind: Sequence[str]) -> None:

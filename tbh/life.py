@@ -25,6 +25,7 @@ from tbh.infra.store_rescue import Damage, open_or_set_aside
 from tbh.marketside import MarketSide
 from tbh.messages.health import Notice, Severity
 from tbh.messages.market import Advance
+from tbh.messages.orders import WithdrawEntries
 from tbh.plan import Plan, identity_of
 from tbh.ports import Fatal, Rpc, Unavailable, Unknown
 from tbh.report import Board, Snapshot, Tally
@@ -127,7 +128,7 @@ class Session(MarketSide, Generic[_PlanT]):
             now=self.now,
             seed=self.plan.seed,
             log=self._log_for,
-            external=(Advance, Notice),
+            external=(Advance, Notice, WithdrawEntries),
             intercept=self._intercept,
             **self._host_options(),
         )
@@ -231,6 +232,8 @@ class Session(MarketSide, Generic[_PlanT]):
                 lease_holds=self.rpc.lease_holds,
             )
             exit_code = supervisor.escalate(*self.host.escalation, run=within)
+        else:
+            self._finish("market_left", self._leave_market)
         left_behind = self.host.stop()
         if left_behind:
             self.log.warning("actors_left_behind", actors=left_behind)

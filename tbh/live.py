@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from tbh.account_start import AccountSince, AccountStart, find_start, kept_start
+from tbh.ending import withdraw_entries
 from tbh.infra.ccxt_budget import Budget
 from tbh.infra.ccxt_exchange import CcxtExchange
 from tbh.infra.ccxt_feed import CcxtFeed
@@ -185,6 +186,9 @@ class LiveSession(Session[LivePlan]):
 
     def _hold(self) -> None:
         """A real market waits for nobody; what must not be ordered any more the actors know."""
+
+    def _leave_market(self) -> None:
+        withdraw_entries(self.host, self.store, self.log)
 
     def start(self) -> None:
         self.board.on_gate = self._gate_moved

@@ -50,6 +50,10 @@ class MarketSide(ABC):
         """Let the market move on no more; safe in a signal handler."""
 
     @abstractmethod
+    def _leave_market(self) -> None:
+        """Before an ordered stop: take off the market what must not stand there while nobody watches."""
+
+    @abstractmethod
     def _run_for(self, seconds: float) -> None:
         """Let the tree run for about so long, and see to the market."""
 

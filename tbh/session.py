@@ -101,6 +101,9 @@ class PaperSession(Session[PaperPlan]):
     def _hold(self) -> None:
         self.lockstep.hold()
 
+    def _leave_market(self) -> None:
+        """The market stands still with the bot, and what rests in it goes on with both."""
+
     def _close_market(self) -> None:
         """The recording needs no closing."""
 

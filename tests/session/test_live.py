@@ -61,6 +61,34 @@ def test_it_enters_guards_and_leaves_and_the_books_agree_with_the_exchange(bench
     assert said["after_s"] == result["trading_after_s"]
 
 
+RESTING = LEVELS | {"orders": {"entry": {"kind": "limit", "offset": "0.01", "expires_bars": 60}}}
+
+
+def resting(bench: Bench) -> list[dict[str, Any]]:
+    return [row for row in bench.orders("BUY") if row["status"] == "NEW"]
+
+
+def test_an_ordered_stop_takes_off_what_would_fill_unwatched(bench: Bench) -> None:
+    session = bench.open(definition=parse_definition(RESTING))
+    bench.until(lambda: session.trading_after_s is not None, "an open gate")
+    bench.price(BUY)
+    bench.until(lambda: resting(bench), "an entry on the book")
+    assert session.close() == 0
+    assert [(row["type"], row["status"]) for row in bench.orders("BUY")] == [("LIMIT", "CANCELED")]
+    assert session.result()["orders"]["canceled"] == 1
+
+
+def test_an_ordered_stop_waits_only_so_long_for_an_exchange_that_does_not_answer(bench: Bench) -> None:
+    session = bench.open(definition=parse_definition(RESTING))
+    bench.until(lambda: session.trading_after_s is not None, "an open gate")
+    bench.price(BUY)
+    (row,) = bench.until(lambda: resting(bench), "an entry on the book")
+    bench.market.faults({"fault": "drop_request", "p": 1.0, "methods": ["DELETE"]})
+    assert session.close() == 0
+    (said,) = [line for line in log_of(bench) if line["event"] == "entries_left_resting"]
+    assert said["orders"] == [row["client_order_id"]]
+
+
 def test_a_bot_that_is_not_armed_writes_nothing_to_the_exchange(bench: Bench) -> None:
     session = bench.open(silent_because="LIVE_TRADING is not true", flags=("observe_only",))
     bench.until(lambda: "observe_only" in session.board.gate, "its gate")
