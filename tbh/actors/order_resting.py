@@ -7,7 +7,7 @@ the next entry is sent, and that is withdrawn when the one before it has filled 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from tbh.actors.account_reader import requester
@@ -25,6 +25,8 @@ BAR_LATE_S: Final = 10.0
 """A bar is told so long after its end at most; an entry that rests goes then without it."""
 
 _ENDED: Final = "ended"
+_RECENT: Final = 16
+"""Of so many orders that have ended one may have rested a moment ago."""
 _TAKEN_OFF: Final = (OrderStatus.CANCELED, OrderStatus.EXPIRED)
 
 
@@ -33,12 +35,21 @@ class _BarLate(Timer):
     """The last bar of an entry that rests should have been told."""
 
 
+@message
+class _Arrived(Timer):
+    """Whatever had happened when an entry ended is to be seen by now."""
+
+
 class RestingEntries(FormerLives):
     """``FormerLives`` with the entries whose orders have a ``good_until``. Where there are none it does nothing."""
 
     def __init__(self, ctx: Context, *, terms: Terms, store: StoreReader, timeframe_s: int) -> None:
         self._watching: tuple[datetime, int] | None = None
+        self._awaited: int | None = None
         super().__init__(ctx, terms=terms, store=store, timeframe_s=timeframe_s)
+        since = ctx.now() - timedelta(seconds=terms.arrival_window_s)
+        if any(one.order.good_until is not None and one.seen_at > since for one in self._orders.recent(_RECENT)):
+            self._give_it_time()  # a former incarnation may have been at it
 
     # When they go
 
@@ -88,6 +99,8 @@ class RestingEntries(FormerLives):
         state = self._orders.get(fact.client_order_id)
         if state is None or state.order.good_until is None or rules.is_terminal(fact.status):
             return
+        if state.status in _TAKEN_OFF:
+            self._give_it_time()  # it was called ended, and is called open: which of the two is late nobody can say
         if state.status is OrderStatus.FILLED and state.filled_qty < state.order.qty:
             self._revived(state)  # called filled, and short of it: whoever was to take it off may not have lived to
 
@@ -106,17 +119,31 @@ class RestingEntries(FormerLives):
             return
         if state.status is OrderStatus.FILLED and not self.ctx.asking(f"cancel:{order.client_order_id}"):
             self._ask_cancel(order.client_order_id, order.symbol)  # called filled, and short of it: it may stand on
-        if not self.ctx.asking(_ENDED):
+        if not self._market.cancels_are_final:
+            self._give_it_time()
+        elif not self.ctx.asking(_ENDED):
             self._ask_to_look(_ENDED)
 
+    def _give_it_time(self) -> None:
+        """A trade of an entry that has ended may be told late: the account is read when all has had its time."""
+        if self._awaited is not None:
+            self.ctx.cancel(self._awaited)
+        self._awaited = self.ctx.after(self._terms.arrival_window_s, _Arrived())
+
+    @receive
+    def on_arrived(self, _: _Arrived) -> None:
+        self._awaited = None
+        self._ask_to_look(_ENDED)
+
     def _end_unproven(self) -> bool:
-        """Whether the account is being read for what an entry that has ended may have filled."""
-        return self.ctx.asking(_ENDED)
+        """Whether it is not known yet what an entry that has ended may have filled."""
+        return self._awaited is not None or self.ctx.asking(_ENDED)
 
     @receive
     def on_resynced(self, fact: AccountResynced) -> None:
         if fact.requester == requester(self.ctx, _ENDED) and self.ctx.answered(_ENDED):
-            self._place_held()
+            if self._awaited is None:
+                self._place_held()
         else:
             super().on_resynced(fact)
 

@@ -114,6 +114,7 @@ _ALL: Final[tuple[Scenario, ...]] = (
             K.FILLS_IN_PARTS: 0.2,
             K.FILL_AFTER_CANCEL: 1.0,
             K.REPLY_LOST: 0.15,
+            K.NOT_FOUND_YET: 0.2,
             K.PROCESS_KILLED: 0.02,
         },
         {"entries": "resting", "stops": "always"},

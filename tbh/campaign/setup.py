@@ -20,6 +20,8 @@ SYMBOL = "BTC/USDT"
 _CENT = Decimal("0.01")
 REPORTERS_SHARE = 0.1
 KEEPING_SHARE = 0.4
+RESTING_SHARE = 0.1
+"""So many seeds have entries that rest, and ``LIMITS_SHARE`` of theirs do."""
 LIMITS_SHARE = 0.8
 
 
@@ -56,10 +58,13 @@ class Setup:
         return self.habits.qty * self.habits.layers
 
 
-def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
-    """The seed's. ``settings`` fix some of it: ``market`` (spot or linear), ``bars``, ``stops`` (always or never),
-    ``layers``, ``lease_s``, ``reporters`` (some or none), ``cancels`` (told or silent), ``policy`` (protect, flatten or
-    hold), ``entries`` (resting, or at market as all are otherwise)."""
+def draw(seed: int, mix: Mix, fixed: Mapping[str, str] | None) -> Setup:
+    """The seed's. A scenario has some of it ``fixed``: ``market`` (spot or linear), ``bars``, ``stops`` (always or
+    never), ``layers``, ``lease_s``, ``reporters`` (some or none), ``cancels`` (told or silent), ``policy`` (protect,
+    flatten or hold), ``entries`` (resting, or at market as all of a scenario's are otherwise)."""
+    rng, settings = random.Random(f"{seed}/setup"), fixed or {}
+    # A stream of its own: a seed whose entries are at market is what it was before there were others.
+    rests = fixed is None and random.Random(f"{seed}/entries").random() < RESTING_SHARE
     spot = settings.get("market", "spot" if rng.random() < 0.5 else "linear") == "spot"
     fee = Decimal(rng.choice(("0.001", "0.0005", "0.00075", "0")))
     amount_step = Decimal(rng.choice(("0.001", "0.01")))
@@ -75,6 +80,7 @@ def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
         maker_fee=fee,
         enforces_reduce_only=not spot,
         allows_short=not spot,
+        cancels_are_final=FaultKind.FILL_AFTER_CANCEL not in mix,
     )
     share = Decimal(str(round(mix.rate(FaultKind.FILLS_IN_PARTS), 2))) or None
     bar_s = rng.choice((2, 2, 3, 3))
@@ -111,7 +117,7 @@ def draw(rng: random.Random, mix: Mix, settings: Mapping[str, str]) -> Setup:
             targets=rng.choice((0.3, 0.8, 1.0, 1.0)),
             trails=rng.choice((0.0, 0.8, 1.0, 1.0)),
             rests_from=START + timedelta(seconds=bar_s * (bars - 1)),
-            limits=LIMITS_SHARE if settings.get("entries") == "resting" else 0.0,
+            limits=LIMITS_SHARE if rests or settings.get("entries") == "resting" else 0.0,
         ),
         reporters=settings.get("reporters", "some" if rng.random() < REPORTERS_SHARE else "none") != "none",
         keeps_reduce_only=rng.random() < KEEPING_SHARE and not spot,

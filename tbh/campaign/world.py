@@ -75,8 +75,7 @@ class World:
         self.external = (Advance, Notice)
         self._trace = trace
         mix, at = _mix(seed, scenario)
-        settings = {} if scenario is None else scenario.settings
-        self.setup = setup = setups.draw(random.Random(f"{seed}/setup"), mix, settings)
+        self.setup = setup = setups.draw(seed, mix, None if scenario is None else scenario.settings)
         self.chance = random.Random(f"{seed}/world")
         self.dice = Dice(random.Random(f"{seed}/dice"), mix, at=at)
         self.strikes = self.dice.strikes

@@ -24,4 +24,5 @@ def paper_market(symbol: str, fee: Decimal, *, price: Decimal = Decimal(1)) -> M
         amount_step=STEP,
         taker_fee=fee,
         maker_fee=fee,
+        cancels_are_final=True,
     )

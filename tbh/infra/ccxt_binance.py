@@ -73,6 +73,7 @@ class BinanceSpot:
             maker_fee=fees.maker,
             enforces_reduce_only=False,
             allows_short=False,
+            cancels_are_final=True,  # ``executedQty`` is the matching engine's
         )
         taken = row.get("orderTypes", ())
         stop_type = next((one for one in ("STOP_LOSS", "STOP_LOSS_LIMIT") if one in taken), None)

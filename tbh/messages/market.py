@@ -32,7 +32,11 @@ class Candle(Value):
 
 @message
 class Market(Value):
-    """The rules of one market, as the exchange states them. ``None`` means that it states no such limit."""
+    """The rules of one market, as the exchange states them. ``None`` means that it states no such limit.
+
+    ``cancels_are_final``: what the end of a cancelled order is told with has filled of it, and nothing will be told of
+    later.
+    """
 
     symbol: str
     base: str
@@ -49,6 +53,7 @@ class Market(Value):
     maker_fee: Decimal
     enforces_reduce_only: bool = True
     allows_short: bool = True
+    cancels_are_final: bool = False
 
 
 @message

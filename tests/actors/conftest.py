@@ -51,6 +51,7 @@ MARKET = Market(
     amount_step=Decimal("0.01"),
     taker_fee=Decimal("0.001"),
     maker_fee=Decimal("0.001"),
+    cancels_are_final=True,
 )
 SPOT = replace(MARKET, enforces_reduce_only=False, allows_short=False)
 RESYNCED = AccountResynced(requester="order_manager", seq=0)

@@ -26,10 +26,12 @@ from tbh.messages.orders import (
 )
 from tbh.runtime.probe import EPOCH
 from tests.actors.answers import to
+from tests.actors.conftest import MARKET
 
 Desk = Any  # of this folder's conftest
 MINUTE = timedelta(minutes=1)
 HALF = Decimal("0.5")
+WINDOW_S = 90.0
 PRICE = Decimal("99.5")
 
 
@@ -203,6 +205,45 @@ def test_the_next_is_sent_once_the_account_has_been_read_again(desk: Desk) -> No
     assert desk.take(PlaceOrder) == []
     desk.probe.tell(to(desk.probe, AccountResynced(requester="order_manager:ended", seq=0)))
     assert [placed.order for placed in desk.take(PlaceOrder)] == [second]
+
+
+def waited(desk: Desk, second: Order) -> None:
+    """The second is sent after a look at the account that began after the arrival window, and no sooner."""
+    desk.probe.tell(to(desk.probe, AccountResynced(requester="order_manager:ended", seq=0)))
+    assert desk.take(PlaceOrder) == []
+    desk.probe.advance(WINDOW_S, market=False)
+    assert desk.take(PlaceOrder) == []
+    desk.probe.tell(to(desk.probe, AccountResynced(requester="order_manager:ended", seq=0)))
+    assert [placed.order for placed in desk.take(PlaceOrder)] == [second]
+
+
+def test_the_next_waits_for_the_arrival_window_where_an_exchange_tells_of_fills_after_it_has_cancelled(
+    new_desk: Any,
+) -> None:
+    desk = new_desk(replace(MARKET, cancels_are_final=False), arrival_window_s=WINDOW_S)
+    waited(desk, followed(desk)[1])
+
+
+def test_the_next_waits_for_it_as_well_where_the_exchange_contradicts_itself(new_desk: Any) -> None:
+    desk = new_desk(arrival_window_s=WINDOW_S)
+    first, second = followed(desk)
+    desk.found(first, OrderStatus.ACCEPTED)
+    waited(desk, second)
+
+
+def test_a_restart_does_not_cut_that_wait_short(new_desk: Any) -> None:
+    desk = new_desk(replace(MARKET, cancels_are_final=False), arrival_window_s=WINDOW_S)
+    first = rest(desk, bars=1, bar=0)
+    desk.probe.set_now(EPOCH + 2 * MINUTE)
+    desk.bar(101, 100, index=1)
+    desk.cancel(first)
+    desk.keep([desk.state(first.client_order_id)])
+    desk.restart()
+    desk.resynced()
+    desk.approve(Purpose.ENTRY, Side.BUY, bar=1, price=PRICE, good_until=EPOCH + 3 * MINUTE)
+    second: Order = desk.order(Purpose.ENTRY)
+    desk.record(second)
+    waited(desk, second)
 
 
 @pytest.mark.parametrize("sent", [True, False])

@@ -117,6 +117,6 @@ def test_a_dead_process_reaches_nothing() -> None:
 
 def test_a_market_is_one_that_its_trader_can_afford() -> None:
     for seed in range(50):
-        setup = setups.draw(random.Random(f"{seed}/setup"), Mix({}), {})
+        setup = setups.draw(seed, Mix({}), {})
         assert setup.exposure_max * setup.price * 5 / 4 < setup.cash
         assert setup.habits.qty * setup.price > (setup.market.notional_min or 0)

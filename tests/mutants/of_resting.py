@@ -26,3 +26,13 @@ def entry_after_an_unread_end(original, self):
 )
 def entry_beside_a_late_fill(original, self, state):
     """What waits is sent."""
+
+
+@defect(
+    "an entry goes as soon as the one that rested is called ended, on an exchange that tells of fills later",
+    RestingEntries,
+    "_give_it_time",
+    scenario=SCENARIO,
+)
+def entry_before_late_word(original, self):
+    self._ask_to_look("ended")
