@@ -86,6 +86,7 @@ class Leg:
         self._bot: ChaosBot
         self._life: Life | None = None
         self._false_starts = 0
+        self._at = ""
 
     def run(self) -> LegResult:
         end_leftover(self._folder)
@@ -117,6 +118,7 @@ class Leg:
     # -- a life and its end
 
     def _one(self, number: int, ending: Ending) -> None:
+        self._at = f"kill {number}, {ending.words()}"
         if ending.moved:
             self._bot.move()
         self._exchange.faults(*(ending.burst if ending.early else ()))
@@ -202,7 +204,7 @@ class Leg:
                 return dies
             time.sleep(0.01)
         gate = self._bot.state_row().get("payload") if self._stack.server.running else None
-        self._result.stalls.append(f"not {what} within {within_s:g} s in {life.state.name}: {_gate_of(gate)}")
+        self._result.stalls.append(f"not {what} within {within_s:g} s at {self._at}: {_gate_of(gate)}")
         return False
 
     def _wait(self, life: Life, seconds: float) -> None:
@@ -214,6 +216,7 @@ class Leg:
 
     def _conclude(self) -> None:
         """No more faults, no more market: everything that is under way comes to rest, and is compared."""
+        self._at = "the end"
         self._exchange.faults()
         life = self._life = self._bot.start()
         self._until(life, life.ready, READY_WITHIN_S, "ready for the end")
