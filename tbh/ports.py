@@ -81,7 +81,7 @@ AccountEvent = Fill | OrderCanceled | OrderExpired
 
 @message
 class OrderReport:
-    """An order as the exchange tells it. ``qty`` is what was ordered, in base; None: it does not say."""
+    """An order as the exchange tells it. As ordered: ``qty`` in base, ``price`` of a limit or stop (None: not said)."""
 
     client_order_id: str
     exchange_order_id: str
@@ -89,6 +89,7 @@ class OrderReport:
     filled_qty: Decimal
     avg_price: Decimal | None
     qty: Decimal | None = None
+    price: Decimal | None = None
 
 
 @message

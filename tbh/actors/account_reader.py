@@ -252,6 +252,7 @@ class AccountReader(Actor):
                 filled_qty=report.filled_qty,
                 avg_price=report.avg_price,
                 qty=report.qty,
+                price=report.price,
             )
         )
 

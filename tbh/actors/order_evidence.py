@@ -7,11 +7,11 @@ the question anew.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import ClassVar, Final
 
 from tbh.actors.order_path import OrderPath, Terms
 from tbh.domain import order as rules
+from tbh.domain.admission import stands_at
 from tbh.domain.blotter import Blotter
 from tbh.domain.money import plain
 from tbh.messages.base import Message, replace
@@ -83,12 +83,12 @@ class OrderEvidence(OrderPath):
             return
         if state.status in _TAKEN_OFF and not rules.is_terminal(fact.status):
             self._revived(state)
-        meant, state = state, self._as_large_as(state, fact.qty)
+        meant, state = state, self._as_ordered(state, fact)
         if state is not meant and state.filled_qty >= state.order.qty:  # of what was ordered nothing is left
             fact = replace(fact, status=OrderStatus.FILLED)
         moved = rules.on_found(state, fact, self.ctx.now())
         if not self._move(moved, "found") and state is not meant:
-            self.ctx.send(OrderChanged(state=state, event="resized"))
+            self.ctx.send(OrderChanged(state=state, event="corrected"))
         now_at = self._orders.get(fact.client_order_id) or state
         if now_at.status is not OrderStatus.UNKNOWN:
             self.ctx.answered(f"query:{fact.client_order_id}")
@@ -101,15 +101,27 @@ class OrderEvidence(OrderPath):
         if moved is None:
             self._order_alive(now_at)
 
-    def _as_large_as(self, state: OrderState, qty: Decimal | None) -> OrderState:
-        """The order, for as much as the exchange says (None: it does not). Two processes may have decided it, each by
-        what it held; under one id the exchange has the one that it heard first."""
-        client_order_id, meant = state.order.client_order_id, state.order.qty
-        if qty is None or qty == meant or rules.is_terminal(state.status):
+    def _as_ordered(self, state: OrderState, found: OrderFound) -> OrderState:
+        """The order, for as much and at the price that the exchange says, where it does. Two processes may have decided
+        it, each by what it held and knew; under one id the exchange has the one that it heard first."""
+        order, meant_at = state.order, stands_at(state.order)
+        qty = order.qty if found.qty is None else found.qty
+        at = meant_at if found.price is None else found.price
+        moved = meant_at is not None and at != meant_at
+        if rules.is_terminal(state.status) or (qty == order.qty and not moved):
             return state
-        self.ctx.log.warning("order_resized", client_order_id=client_order_id, meant=plain(meant), qty=plain(qty))
-        self._resized.add(client_order_id)
-        state = replace(state, order=replace(state.order, qty=qty), version=state.version + 1)
+        client_order_id = order.client_order_id
+        self.ctx.log.warning(
+            "order_corrected",
+            client_order_id=client_order_id,
+            meant=[plain(order.qty), meant_at and plain(meant_at)],
+            found=[plain(qty), at and plain(at)],
+        )
+        if qty != order.qty:
+            self._resized.add(client_order_id)
+        if moved:
+            order = replace(order, stop_price=at) if order.stop_price is not None else replace(order, price=at)
+        state = replace(state, order=replace(order, qty=qty), version=state.version + 1)
         self._orders.put(state)
         return state
 

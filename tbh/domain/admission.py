@@ -24,6 +24,11 @@ class Refusal:
     detail: str
 
 
+def stands_at(order: Order) -> Decimal | None:
+    """Where it stands on the book: a stop's stop price, a limit's limit, None at market."""
+    return order.price if order.stop_price is None else order.stop_price
+
+
 def check_form(order: Order, market: Market, *, at: datetime) -> Refusal | None:
     """The request itself: symbol, time, and the prices that its type needs."""
     if order.symbol != market.symbol:

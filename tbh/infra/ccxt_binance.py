@@ -147,6 +147,8 @@ class BinanceSpot:
             # For some old orders the exchange no longer knows what was spent, and says so by a negative number.
             avg_price=divide(spent, filled) if filled and spent > 0 else None,
             qty=dec(row["origQty"]) if "origQty" in row else None,
+            # Whatever does not apply is left out, or 0.
+            price=dec(row.get("stopPrice", "0")) or dec(row.get("price", "0")) or None,
         )
 
     # Trades

@@ -265,7 +265,8 @@ class CancelRefused(Fact):
 @message
 class OrderFound(Fact):
     """A query's evidence: the exchange knows the order and this is where it stands (any status but UNKNOWN, ABSENT).
-    ``qty`` is what was ordered, in base; None: the exchange does not say."""
+    ``qty`` is what was ordered, in base, ``price`` a limit's limit or a stop's stop price; None: the exchange does not
+    say."""
 
     client_order_id: str
     exchange_order_id: str
@@ -273,6 +274,7 @@ class OrderFound(Fact):
     filled_qty: Decimal
     avg_price: Decimal | None
     qty: Decimal | None = None
+    price: Decimal | None = None
 
 
 @message

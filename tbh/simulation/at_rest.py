@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, localcontext
 from typing import Final
 
+from tbh.domain.admission import stands_at
 from tbh.domain.book import is_dust
 from tbh.domain.money import EXACT, ZERO, dec, floor_to_step, plain
-from tbh.domain.order import TERMINAL
+from tbh.domain.order import TERMINAL, is_terminal
 from tbh.messages.account import Position, SyncStatus
 from tbh.messages.orders import Fill, Order, OrderStatus, Purpose
 from tbh.simulation.history import History
@@ -205,6 +206,20 @@ def a_stop_guards_the_position(past: History, step: AtRest) -> str | None:
 
 
 @invariant
+def orders_stand_as_recorded(_: History, step: AtRest) -> str | None:
+    """What stands on the exchange's book stands there for as much, and at the price, that the bot has written down."""
+    if step.bot is None:
+        return None
+    recorded = {state.order.client_order_id: state.order for state in step.bot.orders if not is_terminal(state.status)}
+    for order in step.venue.standing:
+        told = recorded.get(order.client_order_id, order)
+        if (told.qty, stands_at(told)) != (order.qty, stands_at(order)):
+            name, at = order.client_order_id, stands_at(order)
+            return f"{name} stands for {plain(order.qty)} at {at}; recorded are {plain(told.qty)} at {stands_at(told)}"
+    return None
+
+
+@invariant
 def no_guard_outlives_its_position(_: History, step: AtRest) -> str | None:
     """No stop or target stands without a position."""
     if step.bot is None or step.venue.qty or step.bot.position is not None:
@@ -291,6 +306,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     the_book_is_the_exchanges,
     the_ledger_adds_up,
     a_stop_guards_the_position,
+    orders_stand_as_recorded,
     no_guard_outlives_its_position,
     book_and_exchange_are_compared,
     requests_are_carried_out,

@@ -75,8 +75,9 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
 
     A process that does not know yet that another has the bot may decide once more what that one has decided. Where it
     was heard first, the owner's request finds its order, as it ended; or an exit as it stands, for as much as the
-    exchange then says, unless the owner is so new that it is still to look for such. What a dead process sent past a
-    faulted disk is known to nobody: once over, it is found so, too.
+    exchange then says, unless the owner is so new that it is still to look for such; or a guard as it stands, which the
+    owner moves once it hears where (``orders_stand_as_recorded``). What a dead process sent past a faulted disk is
+    known to nobody: once over, it is found so, too.
     """
     if past.owner not in (None, step.boot):
         return None
@@ -86,12 +87,17 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     over, ousted = known.status is not None, (known.boot, again.client_order_id) in past.ousted
     sized = again.purpose in CLOSERS and _asks(replace(known.order, qty=again.qty)) == _asks(again)
     stands = sized and past.now_ns > past.owned_ns + LOOKS_FOR_NS
-    if known.boot != step.boot and ousted and (over or stands):
+    guards = again.purpose.is_protection and _asks(_placed_as(known.order, again)) == _asks(again)
+    if known.boot != step.boot and ousted and (over or stands or guards):
         return None
     disks = {machine for boot, machine in past.signed.get(again.client_order_id, ()) if boot == known.boot}
     if over and disks == {None} and known.boot in past.ended:
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
+
+
+def _placed_as(order: Order, other: Order) -> Order:
+    return replace(order, price=other.price, stop_price=other.stop_price)
 
 
 def _asks(order: Order) -> tuple[object, ...]:

@@ -2,8 +2,7 @@
 
 What orders do to each other and to the account is the matcher's (``tbh/domain/matching.py``), as on the paper exchange.
 This adds what a real exchange has around it: client ids that it remembers, a receive window, reads that lag behind
-(``horizon_ns``), people and the exchange itself who trade on the same account. Each call is an effect at one instant;
-how requests and answers travel is ``network``'s affair.
+(``horizon_ns``), people and the exchange itself who trade on the same account. How requests travel is ``network``'s.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tbh.domain.admission import Refusal
+from tbh.domain.admission import Refusal, stands_at
 from tbh.domain.matching import FeeIn, Matcher
 from tbh.domain.money import EXACT, ZERO, floor_to_step
 from tbh.domain.venue import Standing, locked_coins
@@ -299,7 +298,7 @@ class Venue:
                 self.events.append((now_ns, event))
         for name, standing in self._matcher.touched.items():
             entry, status = self.ledger[name], ended[1] if ended and ended[0] == name else standing.status
-            entry.reports.append((now_ns, _report(standing, status, entry.order.qty)))
+            entry.reports.append((now_ns, _report(standing, status, entry.order)))
             if standing.status in _ENDED and not name.startswith((FOREIGN, CLOSING)):
                 self.on_end(name, status)
 
@@ -319,12 +318,13 @@ class Venue:
         return qty, EXACT.subtract(cash, fill.fee)
 
 
-def _report(standing: Standing, status: OrderStatus, qty: Decimal) -> OrderReport:
+def _report(standing: Standing, status: OrderStatus, order: Order) -> OrderReport:
     return OrderReport(
         client_order_id=standing.client_order_id,
         exchange_order_id=standing.exchange_order_id,
         status=status,
         filled_qty=standing.filled_qty,
         avg_price=standing.avg_price,
-        qty=qty,
+        qty=order.qty,
+        price=stands_at(order),
     )

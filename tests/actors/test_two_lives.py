@@ -34,7 +34,9 @@ LESS, REST = Decimal("0.4"), Decimal("0.6")
 EXIT = replace(ENTRY, client_order_id="exit", side=Side.SELL, purpose=Purpose.EXIT, reduce_only=True, expires_at=None)
 
 
-def found(of: Order, qty: Decimal | None, status: OrderStatus = OrderStatus.ACCEPTED) -> OrderFound:
+def found(
+    of: Order, qty: Decimal | None, status: OrderStatus = OrderStatus.ACCEPTED, *, price: Decimal | None = None
+) -> OrderFound:
     return OrderFound(
         client_order_id=of.client_order_id,
         exchange_order_id="x",
@@ -42,6 +44,7 @@ def found(of: Order, qty: Decimal | None, status: OrderStatus = OrderStatus.ACCE
         filled_qty=Decimal(0),
         avg_price=None,
         qty=qty,
+        price=price,
     )
 
 
@@ -112,6 +115,41 @@ def test_a_stop_that_the_exchange_has_for_less_than_the_position_is_made_anew(de
     stop = desk.order(Purpose.STOP)
     desk.probe.tell(found(stop, LESS))
     assert stop.client_order_id in [one.client_order_id for one in desk.take(CancelOrder)]
+
+
+def test_a_stop_that_the_exchange_has_elsewhere_is_made_anew_where_it_belongs(desk: Desk) -> None:
+    desk.enter()
+    stop = desk.order(Purpose.STOP)
+    assert stop.stop_price is not None
+    desk.probe.tell(found(stop, stop.qty, price=stop.stop_price - 1))
+    assert [one.client_order_id for one in desk.take(CancelOrder)] == [stop.client_order_id]
+    _, again = desk.open(Purpose.STOP)
+    assert (again.order.stop_price, again.order.qty) == (stop.stop_price, stop.qty)
+
+
+def test_that_a_target_stands_elsewhere_is_told(desk: Desk) -> None:
+    desk.enter()
+    target = desk.order(Purpose.TARGET)
+    desk.probe.take()
+    desk.probe.tell(found(target, None, price=Decimal(123)))
+    (told, *_) = desk.take(OrderChanged)
+    assert (told.state.order.price, told.state.order.qty, told.event) == (123, target.qty, "corrected")
+
+
+@pytest.mark.parametrize("price", [None, Decimal("90.00")])
+def test_a_stop_found_where_it_was_sent_stays_as_it_is(desk: Desk, price: Decimal | None) -> None:
+    desk.enter()
+    stop = desk.order(Purpose.STOP)
+    assert stop.stop_price == 90
+    desk.probe.take()
+    desk.probe.tell(found(stop, stop.qty, price=price))
+    assert desk.take(CancelOrder) == []
+
+
+def test_an_order_at_market_has_no_price_to_be_corrected(desk: Desk, leave: Order) -> None:
+    before = desk.state(leave.client_order_id)
+    desk.probe.tell(found(leave, leave.qty, price=Decimal(5)))
+    assert desk.state(leave.client_order_id) == before
 
 
 @pytest.mark.parametrize("told", ["traded", "found"])

@@ -123,6 +123,22 @@ def test_a_report_is_what_the_exchange_says_of_the_order() -> None:
     assert report.avg_price == D("33333.33333333333333333333333333333")
 
 
+@pytest.mark.parametrize(
+    ("prices", "expected"),
+    [
+        ({"price": "0.00000000", "stopPrice": "0.00000000"}, None),
+        ({}, None),
+        ({"price": "101.50000000"}, D("101.5")),
+        ({"price": "101.50000000", "stopPrice": "0.00000000"}, D("101.5")),
+        ({"price": "0.00000000", "stopPrice": "98.10000000"}, D("98.1")),
+        ({"price": "93.19000000", "stopPrice": "98.10000000"}, D("98.1")),
+    ],
+)
+def test_an_order_stands_at_its_stop_price_or_its_limit(prices: dict[str, str], expected: Decimal | None) -> None:
+    bare = {name: value for name, value in ORDER_ROW.items() if name not in ("price", "stopPrice")}
+    assert SPOT.report(bare | prices).price == expected
+
+
 def test_a_canceled_orders_id_is_the_orders_and_not_the_cancels() -> None:
     row = {**ORDER_ROW, "origClientOrderId": "ours", "clientOrderId": "the cancel's", "status": "CANCELED"}
     assert SPOT.report(row).client_order_id == "ours"

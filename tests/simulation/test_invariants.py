@@ -114,6 +114,11 @@ CASES: list[Case] = [
     ),
     (
         "one_request_per_id",
+        lambda s: again(ousted(s, STOP), replace(STOP, side=Side.BUY), RIVAL),
+        lambda s: again(ousted(s, STOP), replace(STOP, stop_price=Decimal(90)), RIVAL),
+    ),
+    (
+        "one_request_per_id",
         lambda s: again(over(s.signs(STOP).tell(lease(RIVAL, 1)).arrives(STOP)), DOUBLE, RIVAL),
         lambda s: again(over(ousted(s, STOP)), STOP, RIVAL),
     ),

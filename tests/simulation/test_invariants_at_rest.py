@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tbh.messages.account import SyncStatus
-from tbh.messages.orders import OrderStatus, Purpose
+from tbh.messages.orders import Order, OrderStatus, Purpose
 from tbh.ports import Batch
 from tbh.simulation import at_rest, steps
 from tests.simulation.story import BOOT, RIVAL, Story, fill, long_at_rest, order, position, state
@@ -125,6 +125,12 @@ def refused_flatten(
     return database(bot(rest, orders=(*last(rest).orders, *rejected)), flatten_version=3)
 
 
+def stop_told(story: Story, rest: steps.AtRest, stop: Order) -> steps.AtRest:
+    """The stop stands, and the bot has written down another."""
+    rest = with_stop(story, rest)
+    return bot(rest, orders=(*last(rest).orders[:-1], state(stop, OrderStatus.ACCEPTED)))
+
+
 def given_up_flatten(story: Story, rest: steps.AtRest) -> steps.AtRest:
     """One more attempt was made, and not refused by the exchange."""
     rest = refused_flatten(story, rest)
@@ -158,6 +164,8 @@ BREAKS: list[tuple[str, Alter]] = [
     ("the_ledger_adds_up", lambda s, r: bot(r, cash=Decimal("899.90000001"))),
     ("the_ledger_adds_up", lambda s, r: replace(r, venue=replace(r.venue, cash=Decimal(900)))),
     ("a_stop_guards_the_position", lambda s, r: bot(r, position=GUARDED)),
+    ("orders_stand_as_recorded", lambda s, r: stop_told(s, r, replace(STOP, stop_price=Decimal(90)))),
+    ("orders_stand_as_recorded", lambda s, r: stop_told(s, r, replace(STOP, qty=Decimal("0.9")))),
     ("no_guard_outlives_its_position", flat_with_stop),
     ("book_and_exchange_are_compared", lambda s, r: bot(r, sync_status=SyncStatus.UNKNOWN)),
     ("requests_are_carried_out", lambda s, r: database(r, flatten_version=3)),
@@ -206,6 +214,6 @@ def test_every_promise_about_the_whole_is_shown_a_picture_that_breaks_it() -> No
 def test_a_stop_for_less_than_the_position_is_found_out() -> None:
     story = Story().bought(ENTRY)
     short = order("s0", Purpose.STOP, qty=Decimal("0.5"))
-    rest = with_stop(story, long_at_rest(ENTRY))
+    rest = stop_told(story, long_at_rest(ENTRY), short)
     rest = replace(rest, venue=replace(rest.venue, standing=(short,)))
     assert story.rests(rest).broken == {"a_stop_guards_the_position"}
