@@ -22,6 +22,7 @@ TOLD_WITHIN_NS: Final = 300_000_000
 """So long a word that ends a process is on its way to those who send."""
 
 _TAKEN_OFF: Final = (OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.ABSENT)
+_NOT_SENT: Final = (OrderStatus.DRAFTED, OrderStatus.RECORDED)
 
 
 @invariant
@@ -122,8 +123,13 @@ def the_account_is_read_without_a_gap(past: History, step: steps.Committed) -> s
 
 @invariant
 def a_standing_order_is_not_taken_for_ended(past: History, step: steps.Transition) -> str | None:
-    """No order is taken to be off the book while it stands there, unless the exchange has said so."""
+    """No order is taken to be off the book while it stands there, unless the exchange has said so.
+
+    What a process that has lost the bot withdraws unsent may stand there as its owner's, under the same id.
+    """
     after = step.after
+    if past.owner not in (None, step.boot) and step.before.status in _NOT_SENT:
+        return None
     if after is None or after.status not in _TAKEN_OFF or step.before.status in _TAKEN_OFF:
         return None
     name = after.order.client_order_id

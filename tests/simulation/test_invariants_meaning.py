@@ -12,7 +12,7 @@ from tbh.messages.account import SyncStatus
 from tbh.messages.orders import Order, OrderStatus, Purpose
 from tbh.ports import Batch
 from tbh.simulation import inside, meaning, steps
-from tests.simulation.story import BOOT, MARKET, NOW, TERMS, Story, fill, order, state
+from tests.simulation.story import BOOT, MARKET, NOW, RIVAL, TERMS, Story, fill, order, state
 from tests.simulation.words import (
     ENTRY,
     EXIT,
@@ -24,6 +24,7 @@ from tests.simulation.words import (
     ended,
     keeps,
     later,
+    lease,
     lie,
 )
 
@@ -34,6 +35,7 @@ OUSTED = inside.DatabaseRefused(boot=BOOT, owned=True)
 BUSY = replace(OUSTED, busy=True)
 REVOKED = inside.DatabaseRefused(boot=BOOT, owned=False)
 ALIVE = state(ENTRY, OrderStatus.ACCEPTED)
+UNSENT = state(ENTRY, OrderStatus.RECORDED)
 CANCELED = state(ENTRY, OrderStatus.CANCELED, version=2)
 
 
@@ -152,6 +154,16 @@ CASES: list[Case] = [
         "a_standing_order_is_not_taken_for_ended",
         lambda s: s.arrives(ENTRY).moves(ALIVE, "canceled", CANCELED),
         lambda s: s.arrives(ENTRY).tell(lie("e0")).moves(ALIVE, "canceled", CANCELED),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: s.arrives(ENTRY).tell(lease(RIVAL, 2)).moves(ALIVE, "canceled", CANCELED),
+        lambda s: s.arrives(ENTRY).tell(lease(RIVAL, 2)).moves(UNSENT, "canceled", CANCELED),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: s.arrives(ENTRY).moves(UNSENT, "canceled", CANCELED),
+        lambda s: s.moves(UNSENT, "canceled", CANCELED),
     ),
     (
         "no_entry_is_approved_against_the_operator",
