@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ CAUSES = ("exit", "stop", "trailing", "target")
 """Why a position was left, by code."""
 REASONS = ("exit", "stop", "stop", "target")
 """The same as ``tbh demo`` has it, whose stop is one order whatever moved it."""
-_NUMBERS = ("entry_price", "exit_price", "qty", "fees", "pnl")
+_TOLD = "%s %s %s %.10g %.10g %.10g %.10g %.10g %s\n"
+"""What a fingerprint tells of a trade."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +56,30 @@ class Trades:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each trade as ``tbh demo --json`` prints it, money as text with every digit."""
-        times = zip(_iso(self.entry_time), _iso(self.exit_time), strict=True)
-        for row, (entered, left) in zip(self.raw.tolist(), times, strict=True):
-            yield _row(row, self.scales, entered, left)
+        raw, scales = self.raw, self.scales
+        decimals = [scales.price[market] for market in self.symbol.tolist()]
+        finer, rate = AMOUNT_DECIMALS + scales.rate, 10**scales.rate
+        columns = (
+            self.side.tolist(),
+            _iso(self.entry_time),
+            _iso(self.exit_time),
+            _wholes(raw[:, p.T_QTY]),
+            *(_sums(raw, place) for place in (p.T_PAID_H, p.T_GOT_H, p.T_FEES_H, p.T_FUNDING_H)),
+            self.cause.tolist(),
+        )
+        for places, side, entered, left, qty, paid, got, fees, funding, cause in zip(decimals, *columns, strict=True):
+            net = (got - paid if side > 0 else paid - got) * rate - fees - funding
+            yield {
+                "side": "long" if side > 0 else "short",
+                "entry_time": entered,
+                "exit_time": left,
+                "entry_price": price_text(paid, qty, places),
+                "exit_price": price_text(got, qty, places),
+                "qty": text_of(qty, AMOUNT_DECIMALS),
+                "fees": text_of(fees, places + finer),
+                "pnl": text_of(net, places + finer),
+                "exit_reason": REASONS[cause],
+            }
 
     def causes(self) -> dict[str, int]:
         """How many were left for what."""
@@ -98,19 +121,29 @@ def trades_of(raw: FloatArray, stamps: npt.NDArray[np.int64], offsets: Sequence[
 def fingerprint(rows: Iterable[Mapping[str, Any]]) -> str:
     """sha256, 64 hex digits, over trades as they are printed (``Trades.rows``, ``tbh demo --json``): side, times,
     reason, and of each price, quantity and sum ten digits."""
-    told = hashlib.sha256()
-    for row in rows:
-        numbers = " ".join(f"{float(row[name]):.10g}" for name in _NUMBERS)
-        told.update(f"{row['side']} {row['entry_time']} {row['exit_time']} {numbers} {row['exit_reason']}\n".encode())
-    return told.hexdigest()
+    lines = [
+        _TOLD
+        % (
+            row["side"],
+            row["entry_time"],
+            row["exit_time"],
+            float(row["entry_price"]),
+            float(row["exit_price"]),
+            float(row["qty"]),
+            float(row["fees"]),
+            float(row["pnl"]),
+            row["exit_reason"],
+        )
+        for row in rows
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def total_of(rows: FloatArray, place: int, scales: Scales) -> str:
     """The exact sum of fees (``slots.T_FEES_H``) or funding over rows of trades, as text."""
     total = 0
-    for row in rows.tolist():
-        finer = max(scales.price) - scales.price[int(row[p.T_SYMBOL])]
-        total += whole(row[place], row[place + 1]) * 10**finer
+    for market, decimals in enumerate(scales.price):
+        total += sum(_sums(rows[rows[:, p.T_SYMBOL] == market], place)) * 10 ** (max(scales.price) - decimals)
     return text_of(total, scales.account)
 
 
@@ -123,9 +156,11 @@ def text_of(number: int, decimals: int) -> str:
     """``number`` times ``10^-decimals``, without an exponent or zeros at its end."""
     if not decimals:
         return str(number)
-    digits = f"{abs(number):0{decimals + 1}d}"
-    text = f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
-    return f"-{text}" if number < 0 else text
+    if number < 0:
+        return f"-{text_of(-number, decimals)}"
+    digits = str(number).zfill(decimals + 1)
+    fraction = digits[-decimals:].rstrip("0")
+    return f"{digits[:-decimals]}.{fraction}" if fraction else digits[:-decimals]
 
 
 def price_text(notional: int, qty: int, decimals: int) -> str:
@@ -138,26 +173,15 @@ def price_text(notional: int, qty: int, decimals: int) -> str:
     )
 
 
-def _row(row: list[float], scales: Scales, entered: str, left: str) -> dict[str, Any]:
-    market = int(row[p.T_SYMBOL])
-    qty = int(row[p.T_QTY])
-    paid, got = whole(row[p.T_PAID_H], row[p.T_PAID_L]), whole(row[p.T_GOT_H], row[p.T_GOT_L])
-    fees, funding = whole(row[p.T_FEES_H], row[p.T_FEES_L]), whole(row[p.T_FUNDING_H], row[p.T_FUNDING_L])
-    long = row[p.T_SIDE] > 0
-    net = ((got - paid) if long else (paid - got)) * 10**scales.rate - fees - funding
-    money = scales.notional(market) + scales.rate
-    decimals = scales.price[market]
-    return {
-        "side": "long" if long else "short",
-        "entry_time": entered,
-        "exit_time": left,
-        "entry_price": price_text(paid, qty, decimals),
-        "exit_price": price_text(got, qty, decimals),
-        "qty": text_of(qty, AMOUNT_DECIMALS),
-        "fees": text_of(fees, money),
-        "pnl": text_of(net, money),
-        "exit_reason": REASONS[int(row[p.T_CAUSE])],
-    }
+def _sums(rows: FloatArray, place: int) -> list[int]:
+    """The whole numbers of the pairs at ``place`` and the one after it."""
+    low = rows[:, place + 1]
+    high = _wholes(rows[:, place])
+    return list(map(add, high, _wholes(low))) if low.any() else high
+
+
+def _wholes(values: FloatArray) -> list[int]:
+    return list(map(int, values.tolist()))
 
 
 def _iso(times: npt.NDArray[np.int64]) -> list[str]:
