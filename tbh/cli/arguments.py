@@ -6,6 +6,8 @@ once, without NumPy, TA-Lib or pydantic.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tbh import __version__
@@ -34,27 +36,15 @@ CSV, csv.gz and parquet files hold the columns timestamp (ms UTC, bar open), ope
 Nothing here reaches an exchange: every order goes to a paper account in the state folder."""
 
 
-def build_parser() -> Parser:
-    """The parser; what it parses holds ``run``, the command as ``module:function``."""
+def build_parser(command: str | None = None) -> Parser:
+    """The parser; what it parses holds ``run``, the command as ``module:function``. Where there is such a ``command``,
+    it need not know another: a start does not wait until thirty parsers are made."""
     parser = Parser(prog="tbh", description="TradeBotHub: a trading bot made of supervised actors.", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"tbh {__version__}")
     commands = _commands(parser)
-    _add_demo(commands)
-    add_backtest_command(commands, add=_add)
-    add_run_command(commands, add=_add)
-    add_database_commands(commands, group=_group, add=_add)
-    add_operator_commands(commands, group=_group, add=_add)
-    add_simulate_command(commands, add=_add)
-    _add(
-        commands,
-        "topology",
-        run="topology:run",
-        does="draw the actors of a bot and the messages between them (Mermaid)",
-        examples="  tbh topology > topology.mmd",
-    )
-    _add_indicators(commands)
-    _add_strategy(commands)
-    _add(commands, "version", run="version:run", does="print the version", examples="  tbh version --json")
+    meant = [add for names, add in _PARTS if command in names]
+    for add in meant or [add for _, add in _PARTS]:
+        add(commands)
     return parser
 
 
@@ -185,6 +175,20 @@ def _add_strategy(commands: Any) -> None:
     check.add_argument("file", metavar="FILE", type=path, help="a definition in JSON")
 
 
+def _add_topology(commands: Any) -> None:
+    _add(
+        commands,
+        "topology",
+        run="topology:run",
+        does="draw the actors of a bot and the messages between them (Mermaid)",
+        examples="  tbh topology > topology.mmd",
+    )
+
+
+def _add_version(commands: Any) -> None:
+    _add(commands, "version", run="version:run", does="print the version", examples="  tbh version --json")
+
+
 def _commands(parser: Parser) -> Any:
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
 
@@ -202,3 +206,18 @@ def _add(commands: Any, name: str, *, run: str, does: str, examples: str) -> Par
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
     made.set_defaults(run=run)
     return made
+
+
+_PARTS: Sequence[tuple[tuple[str, ...], Callable[[Any], None]]] = (
+    (("demo",), _add_demo),
+    (("backtest",), partial(add_backtest_command, add=_add)),
+    (("run",), partial(add_run_command, add=_add)),
+    (("local", "db"), partial(add_database_commands, group=_group, add=_add)),
+    (("bot", "status", "token", "dead-letters"), partial(add_operator_commands, group=_group, add=_add)),
+    (("simulate",), partial(add_simulate_command, add=_add)),
+    (("topology",), _add_topology),
+    (("indicators",), _add_indicators),
+    (("strategy",), _add_strategy),
+    (("version",), _add_version),
+)
+"""Commands, in the order in which the help has them, and what adds them."""

@@ -49,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
+    given = sys.argv[1:] if argv is None else argv
     try:
-        build_parser().parse_args(argv, namespace=args)
+        build_parser(given[0] if given else None).parse_args(given, namespace=args)
     except SystemExit as done:  # argparse's way to end after --help and --version
         return int(done.code or 0)
     module, _, function = args.run.partition(":")

@@ -52,6 +52,20 @@ def test_the_help_names_every_command_and_each_of_them_exists(capsys: pytest.Cap
     assert {command[0] for command in COMMANDS} <= listed
 
 
+def test_a_command_that_is_meant_has_the_parser_that_it_has_among_all() -> None:
+    for name in {command[0] for command in COMMANDS}:
+        alone = [(path, parser) for path, parser in commands(build_parser(name)) if path[0] == name]
+        among_all = [(path, parser) for path, parser in PARSERS if path[0] == name]
+        assert [path for path, _ in alone] == [path for path, _ in among_all]
+        for (_, one), (_, other) in zip(alone, among_all, strict=True):
+            assert one.format_help() == other.format_help()
+
+
+def test_a_command_that_is_meant_is_made_without_the_others() -> None:
+    assert [path for path, _ in commands(build_parser("backtest"))] == [["backtest"]]
+    assert [path for path, _ in commands(build_parser("no-such"))] == COMMANDS
+
+
 def test_help_imports_nothing_heavy(cli: Cli) -> None:
     code = (
         "import sys; from tbh.cli.main import main; main(['demo', '--help']);"
