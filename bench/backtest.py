@@ -168,7 +168,7 @@ def _processes(files: dict[str, Path], *, rounds: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tbh", "backtest", "--json", "--cash", str(_market.CASH)]
     command += ["--fee", str(_market.FEE), "--strategy", str(files["strategy"]), "--candles", str(files["parquet"])]
     files["cache"].mkdir()
-    for code in default_cache().glob("loop-*.o"):  # was compiled, or found, for the runs in memory
+    for code in default_cache().glob("loop-*"):  # was compiled, or found, for the runs in memory
         shutil.copy2(code, files["cache"])
     _measured(command, files["cache"])  # keeps the columns
     kept, read = [], []

@@ -8,16 +8,18 @@ knows no clock, no account and no order: sizes become quantities, and wishes ord
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tbh.messages.account import Position
 from tbh.messages.base import message
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side
 from tbh.messages.strategy import Cooldown, Limit, Sizing
+
+if TYPE_CHECKING:  # a backtest has no account, and does not wait for its messages
+    from tbh.messages.account import Position
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

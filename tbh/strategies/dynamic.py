@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbh.messages.account import Position
 from tbh.messages.base import replace
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Purpose, Side, Trailing
@@ -35,6 +35,9 @@ from tbh.strategies.live import Live
 from tbh.strategies.series import Columns, Computation, computations
 from tbh.strategies.shapes import Definition
 from tbh.strategies.trading import LimitEntry
+
+if TYPE_CHECKING:  # as in base.py
+    from tbh.messages.account import Position
 
 _SIDES = {Side.BUY: "long", Side.SELL: "short"}
 

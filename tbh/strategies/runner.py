@@ -12,11 +12,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbh.messages.account import Position
 from tbh.messages.market import Candle
 from tbh.messages.orders import Protection, Side
 from tbh.messages.strategy import Sizing, SizingKind
@@ -29,6 +28,9 @@ from tbh.strategies.indicators import TIME
 from tbh.strategies.series import Columns, Computation, computations
 from tbh.strategies.shapes import TIMEFRAMES, Definition
 from tbh.strategies.wishes import Defaults, checked
+
+if TYPE_CHECKING:  # as in base.py
+    from tbh.messages.account import Position
 
 HISTORY_MAX = 25_000
 """What a live strategy keeps at least."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from bench import _market
+from tbh.backtest import image
 from tbh.backtest.columns import columns_of
 from tbh.backtest.engine import Run, backtest
 from tbh.backtest.native import Runner, plain_runner
@@ -28,7 +29,7 @@ import sys
 from pathlib import Path
 from tbh.backtest.native import runner
 runner(Path(sys.argv[1]), on_compile=lambda: print("compiled"))
-print("numba" in sys.modules)
+print([name for name in ("numba", "llvmlite.binding") if name in sys.modules])
 """
 
 
@@ -75,7 +76,14 @@ def test_every_assumption_gives_the_same_arrays(
 
 def test_what_is_kept_is_loaded_without_the_compiler(compiled: Runner) -> None:
     done = subprocess.run([sys.executable, "-c", TOLD, str(CODE)], check=True, capture_output=True, text=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == ("['llvmlite.binding']\n" if image.processor() is None else "[]\n")
+
+
+@pytest.mark.skipif(image.processor() is None, reason="images are for Linux on x86-64")
+def test_it_is_kept_as_an_image(compiled: Runner) -> None:
+    kept = [file.read_bytes()[32:] for file in CODE.glob("loop-*.code")]
+    assert kept
+    assert all(image.is_image(code) for code in kept)
 
 
 def test_arrays_that_are_not_contiguous_are_refused(compiled: Runner) -> None:

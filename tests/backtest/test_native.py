@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tbh.backtest import native
+from tbh.backtest import image, native
 
 
 def test_without_a_compiler_there_is_no_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +30,20 @@ def test_machine_code_that_is_damaged_or_open_to_others_is_not_run(tmp_path: Pat
     file.chmod(0o600)
     file.write_bytes(hashlib.sha256(code).digest() + b"c0de")
     assert native.kept_code(file) is None
+
+
+@pytest.mark.skipif(image.processor() is None, reason="images are for Linux on x86-64")
+def test_a_system_that_runs_no_code_from_memory_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def denied(code: bytes) -> int:
+        raise OSError(13, "Permission denied")
+
+    code = image.MAGIC + bytes(16)
+    file = tmp_path / f"loop-{native._name(image.processor() or '')}.code"
+    file.write_bytes(hashlib.sha256(code).digest() + code)
+    file.chmod(0o600)
+    monkeypatch.setattr(image, "mapped", denied)
+    with pytest.raises(native.NotCompiled, match="Permission denied"):
+        native.runner(tmp_path)
 
 
 def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
