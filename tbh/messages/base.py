@@ -16,7 +16,7 @@ The kernel adds the envelope (sequence, sender, receiver, cause), so a message c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from dataclasses import replace as _replace_any
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -28,9 +28,13 @@ _V = TypeVar("_V")
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def frozen(cls: _T) -> _T:
     """Class decorator: a frozen, slotted, keyword-only dataclass."""
-    checks = "__post_init__" in vars(cls)
-    made_by: Callable[[Any], Any] = dataclass(frozen=True, slots=True, kw_only=True, init=checks)
+    own = vars(cls)
+    checks = "__post_init__" in own
+    made_by: Callable[[Any], Any] = dataclass(frozen=True, slots=True, kw_only=True, init=checks, eq=False, repr=False)
     made: _T = made_by(cls)
+    for name, body in _ON_DEMAND.items():
+        if name not in own:
+            setattr(made, name, _on_demand(made, name, body))
     if not checks:
         made.__init__ = _quick_init(made)  # type: ignore[misc]
         _QUICK.add(made)
@@ -41,6 +45,40 @@ def frozen(cls: _T) -> _T:
 def message(cls: _T) -> _T:
     """The same, for what actors send."""
     return frozen(cls)
+
+
+def _equal(given: list[Field[Any]]) -> str:
+    ours, theirs = ("".join(f"{who}.{field.name}," for field in given if field.compare) for who in ("self", "other"))
+    same = "other.__class__ is self.__class__"
+    return f"(self, other):\n return ({ours}) == ({theirs}) if {same} else NotImplemented\n"
+
+
+def _hashed(given: list[Field[Any]]) -> str:
+    parts = "".join(f"self.{field.name}," for field in given if (field.compare if field.hash is None else field.hash))
+    return f"(self):\n return hash(({parts}))\n"
+
+
+def _shown(given: list[Field[Any]]) -> str:
+    parts = ", ".join(f"{field.name}={{self.{field.name}!r}}" for field in given if field.repr)
+    return f"(self):\n return f'{{self.__class__.__qualname__}}({parts})'\n"
+
+
+_ON_DEMAND: dict[str, Callable[[list[Field[Any]]], str]] = {"__eq__": _equal, "__hash__": _hashed, "__repr__": _shown}
+
+
+def _on_demand(made: type, name: str, body: Callable[[list[Field[Any]]], str]) -> Callable[..., Any]:
+    """The method that the dataclass would have, written when it is first called: most types are never compared, hashed
+    or shown, and compiling these three took a third of what a type costs a start."""
+
+    def first(self: Any, *others: Any) -> Any:
+        written: dict[str, Callable[..., Any]] = {}
+        exec(f"def {name}{body(list(fields(made)))}", written)  # noqa: S102  # from field names
+        method = written[name]
+        method.__qualname__ = f"{made.__qualname__}.{name}"
+        setattr(made, name, method)
+        return method(self, *others)
+
+    return first
 
 
 _QUICK: set[type] = set()
