@@ -94,7 +94,7 @@ def trades_of(raw: FloatArray, stamps: npt.NDArray[np.int64], offsets: Sequence[
     begins = np.asarray(offsets, dtype=np.int64)[symbol]
     qty, side = raw[:, p.T_QTY], raw[:, p.T_SIDE]
     paid, got, fees = raw[:, p.T_PAID_H], raw[:, p.T_GOT_H], raw[:, p.T_FEES_H]
-    notional = 10.0 ** (AMOUNT_DECIMALS + np.asarray(scales.price)[symbol])
+    notional = (10.0 ** (AMOUNT_DECIMALS + np.asarray(scales.price)))[symbol]
     rate = 10.0**scales.rate
     gross = side * ((got - paid) + (raw[:, p.T_GOT_L] - raw[:, p.T_PAID_L]))
     units = qty * (notional / 10.0**AMOUNT_DECIMALS)
@@ -156,9 +156,7 @@ def text_of(number: int, decimals: int) -> str:
     """``number`` times ``10^-decimals``, without an exponent or zeros at its end."""
     if not decimals:
         return str(number)
-    if number < 0:
-        return f"-{text_of(-number, decimals)}"
-    digits = str(number).zfill(decimals + 1)
+    digits = str(number).zfill(decimals + (2 if number < 0 else 1))
     fraction = digits[-decimals:].rstrip("0")
     return f"{digits[:-decimals]}.{fraction}" if fraction else digits[:-decimals]
 

@@ -12,7 +12,6 @@ from tbh.backtest.columns import Columns, load_columns
 from tbh.backtest.engine import Run, backtest
 from tbh.backtest.native import NotCompiled, Runner, default_cache, plain_runner, runner
 from tbh.backtest.options import Options, Slippage, SlippageKind
-from tbh.cli.backtest_checks import run_checks
 from tbh.cli.backtest_view import Stages, as_json, print_report
 from tbh.cli.parser import EXIT_USAGE, CommandError, one_line
 from tbh.cli.strategy import load_strategy, timeframe_of
@@ -47,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         stages.begin("reading candles")
         markets = [_market(file, args, strategy, cache) for file in files]
         if args.check:
+            from tbh.cli.backtest_checks import run_checks  # noqa: PLC0415 - who trades need not wait for it
+
             return run_checks(args, strategy, symbols, markets, stages)
         try:
             if args.engine == "actors":
