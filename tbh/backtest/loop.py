@@ -89,6 +89,41 @@ def fund_bar(s: Array, a: Array, t: Array, price_f: float, at_ms: float) -> None
 
 
 @compiled
+def pass_over(m: int, s: Array, a: Array, t: Array, cols: Array, rules: Array, equity: Array) -> int:
+    """Value the bars from ``m`` on that change nothing on the only market there is: no order meets them, no rule is
+    true, no trailing stop learns of a better price. The first that may, or how many there are. What ``run_bars`` does
+    on them comes to this; by itself, the compiler keeps it out of the arrays of the account."""
+    qty, scale, free = s[p.QTY], t[p.AMOUNT_SCALE], a[p.CASH_H] / t[p.CASH_SCALE]
+    lowest, highest = -1e300, 1e300
+    if t[p.FUNDING_MS] != 0.0:
+        return m
+    if qty != 0.0 and t[p.TRAILING] != 0.0:
+        if s[p.BEST_F] == 0.0:
+            return m
+        if qty > 0.0:
+            highest = s[p.BEST_F]
+        else:
+            lowest = s[p.BEST_F]
+    lows, highs, closes = cols[p.LOW], cols[p.HIGH], cols[p.CLOSE]
+    low_guard, high_guard = s[p.LOW_GUARD], s[p.HIGH_GUARD]
+    end = len(equity)
+    for i in range(m, end):
+        low, high = lows[i], highs[i]
+        if low <= low_guard or high >= high_guard or low < lowest or high > highest or rules[i] != 0:
+            end = i
+            break
+        value = 0.0
+        if qty != 0.0:
+            value += qty * closes[i] / scale
+        equity[i] = free + value
+    if end > m:
+        s[p.LAST_F] = closes[end - 1]
+        if qty != 0.0:
+            a[p.HELD_BARS] += end - m
+    return end
+
+
+@compiled
 def run_bars(  # noqa: PLR0917 - one call, from C as well
     bars: int,
     markets: int,
@@ -108,7 +143,11 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
     opens, highs, lows, closes = cols[p.OPEN], cols[p.HIGH], cols[p.LOW], cols[p.CLOSE]
     s, t = state[0], terms[0]
     cash_scale = t[p.CASH_SCALE]
-    for m in range(bars):
+    m = 0
+    while m < bars:
+        m = pass_over(m, s, a, t, cols, rules, equity) if markets == 1 else m
+        if m == bars:
+            break
         held = 0.0
         value = 0.0
         for k in range(markets):
@@ -138,3 +177,4 @@ def run_bars(  # noqa: PLR0917 - one call, from C as well
                 state[k][p.NOW_MS] = stamps[i]
                 decide(k, state, a, terms, markets, int(rules[i]))
                 watch(state[k])
+        m += 1
