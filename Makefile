@@ -3,7 +3,8 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-WORKERS := auto
+# One more than there are cores: many tests wait for a process, a disk or a deadline.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 # What `make lock` resolves with; the installed environment doesn't need it.
 UV := uv==0.13.8
 UV_COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -25,7 +26,7 @@ venv: $(VENV)/.installed ## build .venv from the hash-pinned lock; quick when no
 demo: venv ## watch a bot trade a simulated market on paper (ARGS="--json" and others are passed on)
 	@$(PY) -m tbh demo $(ARGS)
 
-test: venv ## run the tests, on all cores (ARGS="-k journal" and others are passed on; WORKERS=0 for one)
+test: venv ## run the tests, on all cores and one more (ARGS="-k journal" and others are passed on; WORKERS=0 for one)
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS) \
 		|| test $$? -eq 5 # 5: ARGS chose none
 	@$(PY) -m pytest -q -m alone $(ARGS) || test $$? -eq 5

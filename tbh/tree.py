@@ -24,7 +24,7 @@ from tbh.actors.strategy import StrategyActor
 from tbh.actors.telemetry import TelemetryActor
 from tbh.actors.watchdog import WatchdogActor
 from tbh.domain.risk import RiskLimits
-from tbh.messages.market import Market
+from tbh.messages.market import Bar, Market
 from tbh.messages.orders import Protection
 from tbh.ports import Exchange, Feed, Notify, Rpc, Store, StoreReader, Telemetry
 from tbh.runtime.actor import Actor, Context
@@ -85,6 +85,9 @@ def build_tree(parts: Parts) -> tuple[ChildSpec, ...]:
     # store, so that a restart opens none.
     read = cache(lambda: parts.store.reader())  # noqa: PLW0108  # a described tree has no store yet
     foreground = _foreground(parts, read)
+    if not parts.limits.rest_on_value:
+        # No verdict waits for the account's value: to find it out must not keep the interpreter from one.
+        foreground["accountant"] = replace(foreground["accountant"], unhurried=frozenset({Bar}))
     background = _background(parts, read)
     order = (
         *("journaler", "relay", "telemetry", "notifier", "health_reporter", "watchdog"),

@@ -43,6 +43,7 @@ class OrderManagerActor(RestingEntries):
     """One symbol's orders and book. The arguments are those of ``Terms``, and the store that it starts from."""
 
     sends = (*RestingEntries.sends, Recorded, Declined, ExternalTrade)
+    unhurried = frozenset({Bar})  # a stop moves, a resting entry ends; the orders of a bar come by themselves
 
     def __init__(
         self,

@@ -141,8 +141,7 @@ class RiskActor(GateKeeper):
             return None
         if self._gate.reasons:
             return Refusal(rule=self._gate.reasons[0], detail=f"entries wait: {', '.join(self._gate.reasons)}")
-        limited = self._limits.daily_loss_limit is not None or self._limits.max_drawdown is not None
-        if limited and (self._mark is None or self._mark.bar_index < proposal.bar_index):
+        if self._limits.rest_on_value and (self._mark is None or self._mark.bar_index < proposal.bar_index):
             return Refusal(rule="stale_data", detail=f"the account is not valued at bar {proposal.bar_index}")
         if self._view.waits_for_exit(proposal):
             return Refusal(rule="position_open", detail="the exit of the opposite position does not stand")

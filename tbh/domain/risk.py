@@ -62,6 +62,11 @@ class RiskLimits:
         if not 0 <= self.defence_trade_limit <= 1:
             raise ValueError(f"defence_trade_limit is a fraction within 0 and 1: {self.defence_trade_limit}")
 
+    @property
+    def rest_on_value(self) -> bool:
+        """Whether an entry can be judged only once the account is valued at its bar."""
+        return self.daily_loss_limit is not None or self.max_drawdown is not None
+
     def in_force(self) -> RiskLimits:
         """These limits, or what defence mode makes of them."""
         if not self.defence_mode:

@@ -74,7 +74,8 @@ class Inbox:
 
     def has_time_for(self, kind: type[Message]) -> bool:
         """Whether the reader need not be woken for it."""
-        return kind.unhurried or kind in self.cell.spec.actor.unhurried
+        spec = self.cell.spec
+        return kind.unhurried or kind in spec.actor.unhurried or kind in spec.unhurried
 
     def deliver(self, envelope: Envelope, *, may_wait: bool = False) -> None:
         """From any thread. A stopped actor takes nothing more. What a background actor is told may always wait."""

@@ -82,7 +82,8 @@ class ChildSpec:
     """One child of the tree, as data. Children start in the order of the list and stop in the reverse.
 
     ``background``: a lock-step replay does not wait for it. ``replaceable``: when hung, its thread is abandoned and
-    another takes over its mailbox (for actors that touch neither account nor store).
+    another takes over its mailbox (for actors that touch neither account nor store). ``unhurried``: types that this one
+    has time for, beside those that its class names.
     """
 
     name: str
@@ -97,3 +98,4 @@ class ChildSpec:
     replaceable: bool = False
     max_waiting: int = 10_000
     conflates: frozenset[type[Message]] = frozenset()
+    unhurried: frozenset[type[Message]] = frozenset()
