@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +146,9 @@ def test_a_mistake_is_one_line_and_64(arguments: tuple[str, ...], told: str, run
     assert told in errors[0]
 
 
-def test_an_interrupt_ends_it_and_its_workers_and_reports_what_was_run() -> None:
+@pytest.fixture
+def long_run() -> Iterator[subprocess.Popen[str]]:
+    """More seeds than anybody waits for, on two workers."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tbh", "simulate", "--seeds", "0:1000000", "--jobs", "2", "--json"],
         cwd=REPOSITORY,
@@ -152,31 +156,57 @@ def test_an_interrupt_ends_it_and_its_workers_and_reports_what_was_run() -> None
         stderr=subprocess.PIPE,
         text=True,
     )
-    try:
-        workers = _children(process.pid, at_least=2)
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode in (1, 130)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_an_interrupt_ends_it_and_its_workers_and_reports_what_was_run(long_run: subprocess.Popen[str]) -> None:
+    started = _descendants(long_run.pid, workers=2)
+    long_run.send_signal(signal.SIGINT)
+    out, errors = long_run.communicate(timeout=20)
+    assert long_run.returncode in (1, 130)
     assert errors == ""
     assert json.loads(out)["asked"] == 1_000_000
-    deadline_s = time.monotonic() + 5
-    while [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+    _all_end(started)
+
+
+def test_no_worker_outlives_a_campaign_that_was_killed(long_run: subprocess.Popen[str]) -> None:
+    started = _descendants(long_run.pid, workers=2)
+    long_run.kill()
+    long_run.communicate(timeout=20)
+    _all_end(started)
+
+
+def test_a_worker_that_is_lost_ends_the_campaign_with_the_seeds_that_it_was_at(
+    long_run: subprocess.Popen[str],
+) -> None:
+    started = _descendants(long_run.pid, workers=2)
+    os.kill(max(started), signal.SIGKILL)  # the workers are started last
+    out, errors = long_run.communicate(timeout=20)
+    assert (long_run.returncode, out) == (70, "")
+    assert re.fullmatch(r"tbh: a worker died at seeds \d+ to \d+; run them with --jobs 1 to see why\n", errors)
+    _all_end(started)
+
+
+def _all_end(pids: list[int]) -> None:
+    deadline_s = time.monotonic() + 10
+    while [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline_s, "a worker outlives its parent"
+        os.sched_yield()
 
 
-def _children(pid: int, *, at_least: int) -> list[int]:
-    """The processes that ``pid`` has started, once there are enough of them."""
+def _descendants(pid: int, *, workers: int) -> list[int]:
+    """The processes under ``pid``, once there are as many workers beside the two that start and track them."""
     deadline_s = time.monotonic() + 20
     while time.monotonic() < deadline_s:
-        found = [
-            int(text)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for text in (task / "children").read_text().split()
-        ]
-        if len(found) >= at_least:
-            return found
+        found, looked = [pid], 0
+        with suppress(FileNotFoundError, ProcessLookupError):
+            while looked < len(found):
+                for task in Path(f"/proc/{found[looked]}/task").iterdir():
+                    found += [int(text) for text in (task / "children").read_text().split()]
+                looked += 1
+            if len(found) >= 1 + 2 + workers:
+                return found[1:]
         os.sched_yield()
     raise AssertionError("no workers were started")
