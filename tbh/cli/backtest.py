@@ -70,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reporter(folder: Path) -> Reporter:
-    # Imported by whoever wants a report: it takes a plain backtest no time.
-    from tbh.cli.backtest_report import reporter  # noqa: PLC0415
+    from tbh.cli.backtest_report import reporter  # noqa: PLC0415 - a plain backtest need not wait for it
 
     return reporter(folder)
 

@@ -158,6 +158,7 @@ class Rehearsal:
                     feed=self.feed,
                     exchange=self.exchange,
                     store=self.store,
+                    # There is no host yet when the tree is built.
                     rpc=_Database(DEMO.bot_id, monotonic=lambda: self.host.monotonic(), boot_id=BOOT),  # noqa: PLW0108
                     sink=_Nowhere(),
                     channels=(),
