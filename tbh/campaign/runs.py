@@ -174,8 +174,12 @@ def _receive(worker: Connection, chunk: range) -> Totals:
     try:
         done: Totals = worker.recv()
     except (EOFError, OSError) as error:
-        raise WorkerDied(f"a worker died at seeds {chunk.start} to {chunk.stop - 1}") from error
+        raise _died_at(chunk) from error
     return done
+
+
+def _died_at(chunk: range) -> WorkerDied:
+    return WorkerDied(f"a worker died at seeds {chunk.start} to {chunk.stop - 1}")
 
 
 class _Workers:
@@ -199,8 +203,11 @@ class _Workers:
         """The next chunk goes to one that is free, or to a new one."""
         if chunks:
             worker = self._free.pop() if self._free else self._start()
-            under_way[worker] = chunks.popleft()
-            worker.send(under_way[worker])
+            under_way[worker] = chunk = chunks.popleft()
+            try:
+                worker.send(chunk)
+            except OSError as error:
+                raise _died_at(chunk) from error
 
     def give_back(self, worker: Connection) -> None:
         """It has answered."""

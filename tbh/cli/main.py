@@ -11,6 +11,7 @@ import gc
 import importlib
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -34,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _interrupts_end_it():
             code = _run(argv, args)
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has what they wanted
-        _give_up(sys.stdout)
-        return 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except CommandError as error:
         return _refuse(str(error), error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last net: nobody is shown a traceback
+        if isinstance(error, BrokenPipeError) and _reader_is_gone(sys.stdout):  # who has what they wanted
+            _give_up(sys.stdout)
+            return 0
         if _give_up(sys.stdout) and isinstance(error, OSError) and error.filename is None:
             return _refuse(f"stdout can't be written ({error.strerror}); send it somewhere else", EXIT_FAULT)
         return _report(error, getattr(args, "log_dir", None))
@@ -99,6 +100,16 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - it stays open
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _reader_is_gone(stream: TextIO) -> bool:
+    """Whether ``stream`` is a pipe that nobody reads any more: another pipe or connection may have broken instead."""
+    asked = select.poll()
+    try:
+        asked.register(stream.fileno(), 0)
+    except io.UnsupportedOperation:  # it is kept in memory
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
 def _give_up(stream: TextIO) -> bool:

@@ -200,6 +200,22 @@ def test_a_reader_that_goes_away_is_no_error(cli: Cli, arguments: list[str]) -> 
     assert (process.returncode, errors) == (0, "")
 
 
+def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_a_reader_that_went_away(cli: Cli, tmp_path: Path) -> None:
+    """As when a worker of ``tbh simulate`` died before its first seeds: the campaign ended in silence with 0."""
+    program = tmp_path / "broken.py"
+    program.write_text(
+        "import sys\nfrom tbh.cli import main, version\n"
+        "def run(args):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
+        "version.run = run\nsys.exit(main.main(['version']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], env=cli.environment(), capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (done.returncode, done.stdout) == (70, "")
+    assert "Broken pipe" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_output_that_is_full_is_one_line(cli: Cli) -> None:
     with Path("/dev/full").open("w") as full:
         process = cli.start("version", stdout=full, stderr=subprocess.PIPE)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tbh.campaign import world
+from tbh.campaign import runs, world
 from tbh.campaign.scenarios import SCENARIOS
 from tbh.cli.main import main
 from tbh.simulation.outcome import Coverage, Outcome, Violation
@@ -162,7 +162,7 @@ def long_run() -> Iterator[subprocess.Popen[str]]:
 
 
 def test_an_interrupt_ends_it_and_its_workers_and_reports_what_was_run(long_run: subprocess.Popen[str]) -> None:
-    started = _descendants(long_run.pid, workers=2)
+    started = _workers(long_run.pid)
     long_run.send_signal(signal.SIGINT)
     out, errors = long_run.communicate(timeout=20)
     assert long_run.returncode in (1, 130)
@@ -172,7 +172,7 @@ def test_an_interrupt_ends_it_and_its_workers_and_reports_what_was_run(long_run:
 
 
 def test_no_worker_outlives_a_campaign_that_was_killed(long_run: subprocess.Popen[str]) -> None:
-    started = _descendants(long_run.pid, workers=2)
+    started = _workers(long_run.pid)
     long_run.kill()
     long_run.communicate(timeout=20)
     _all_end(started)
@@ -181,12 +181,29 @@ def test_no_worker_outlives_a_campaign_that_was_killed(long_run: subprocess.Pope
 def test_a_worker_that_is_lost_ends_the_campaign_with_the_seeds_that_it_was_at(
     long_run: subprocess.Popen[str],
 ) -> None:
-    started = _descendants(long_run.pid, workers=2)
-    os.kill(max(started), signal.SIGKILL)  # the workers are started last
+    started = _workers(long_run.pid)
+    os.kill(started[0], signal.SIGKILL)
     out, errors = long_run.communicate(timeout=20)
     assert (long_run.returncode, out) == (70, "")
     assert re.fullmatch(r"tbh: a worker died at seeds \d+ to \d+; run them with --jobs 1 to see why\n", errors)
     _all_end(started)
+
+
+def test_a_worker_that_is_lost_before_its_first_seeds_ends_the_campaign_as_well(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = runs._Workers._start
+
+    def start_and_lose(self: runs._Workers) -> Any:
+        pipe = start(self)
+        self._processes[pipe].kill()
+        self._processes[pipe].join()
+        return pipe
+
+    monkeypatch.setattr(runs._Workers, "_start", start_and_lose)
+    exit_code, out, errors = run("--seeds", "5:9", "--jobs", "2")
+    assert (exit_code, out) == (70, "")
+    assert errors == ["tbh: a worker died at seeds 5 to 5; run them with --jobs 1 to see why"]
 
 
 def _all_end(pids: list[int]) -> None:
@@ -196,17 +213,19 @@ def _all_end(pids: list[int]) -> None:
         os.sched_yield()
 
 
-def _descendants(pid: int, *, workers: int) -> list[int]:
-    """The processes under ``pid``, once there are as many workers beside the two that start and track them."""
+def _workers(campaign: int) -> list[int]:
+    """The two workers, once there are both: children of the process which the campaign has to start them."""
     deadline_s = time.monotonic() + 20
     while time.monotonic() < deadline_s:
-        found, looked = [pid], 0
-        with suppress(FileNotFoundError, ProcessLookupError):
-            while looked < len(found):
-                for task in Path(f"/proc/{found[looked]}/task").iterdir():
-                    found += [int(text) for text in (task / "children").read_text().split()]
-                looked += 1
-            if len(found) >= 1 + 2 + workers:
-                return found[1:]
+        found = [worker for starter in _children(campaign) for worker in _children(starter)]
+        if len(found) == 2:
+            return found
         os.sched_yield()
     raise AssertionError("no workers were started")
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        texts = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return [int(child) for text in texts for child in text.split()]
+    return []
