@@ -1,7 +1,8 @@
 """Many seeds over several processes, and what they came to together.
 
-Each worker takes chunks of seeds from a pipe until it is closed, so that none outlives the process that started it,
-however that ended. A seed depends on nothing but itself: the result is the same with any number of workers.
+Each worker takes chunks of seeds from a pipe until it is closed, so that none outlives the process that started it by
+more than a seed, however that ended. A seed depends on nothing but itself: the result is the same with any number of
+workers.
 """
 
 from __future__ import annotations
@@ -118,10 +119,12 @@ def run_seeds(
     return totals
 
 
-def run_chunk(seeds: range, scenario: str | None) -> Totals:
-    """Run ``seeds`` in this process, one after the other."""
+def run_chunk(seeds: range, scenario: str | None, *, stopped: Callable[[], bool] = lambda: False) -> Totals:
+    """Run ``seeds`` in this process, one after the other, until ``stopped``, which is asked before each."""
     totals = Totals(asked=len(seeds))
     for seed in seeds:
+        if stopped():
+            break
         began_s = time.process_time()
         outcome = outcome_of(seed, scenario)
         totals.take(outcome, time.process_time() - began_s)
@@ -251,6 +254,7 @@ def _work(pipe: Connection, scenario: str | None) -> None:
     gc.disable()  # it ends soon
     while True:
         try:
-            pipe.send(run_chunk(pipe.recv(), scenario))
+            # Nothing comes before the answer but the end of whoever asked.
+            pipe.send(run_chunk(pipe.recv(), scenario, stopped=pipe.poll))
         except (EOFError, BrokenPipeError):
             return  # nobody asks any more
