@@ -6,9 +6,17 @@ which they could not be read is not given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from tbh.messages.account import AccountQueryFailed, AccountResynced, AccountSnapshot, QueryAccount, ResyncAccount
+from tbh.messages.account import (
+    AccountQueryFailed,
+    AccountResynced,
+    AccountSnapshot,
+    OpenOrdersRead,
+    QueryAccount,
+    ResyncAccount,
+)
 from tbh.messages.base import Message, Timer, message
 from tbh.messages.health import RequestFailed, RequestSucceeded
 from tbh.messages.market import MarketMoved
@@ -60,6 +68,7 @@ class AccountReader(Actor):
         AccountSnapshot,
         AccountQueryFailed,
         AccountResynced,
+        OpenOrdersRead,
         RequestFailed,
         RequestSucceeded,
     )
@@ -104,7 +113,8 @@ class AccountReader(Actor):
         return self.ctx.monotonic() - self._polled_s >= age_s
 
     def _list_open_orders(self, symbol: str) -> None:
-        """Tell every open order, so that one shows that nobody remembers: the exchange may take an order and say no."""
+        """Tell every open order, so that one shows that nobody remembers, for the exchange may take an order and say
+        no; and one that is gone, for the account's events may hold fills alone."""
         self._listed_s = started_s = self.ctx.monotonic()
         try:
             reports = self._exchange.open_orders(symbol, timeout_s=self._timeout_s)
@@ -115,8 +125,14 @@ class AccountReader(Actor):
             return
         finally:
             self._took(started_s)
+        self._tell_open(symbol, reports)
+
+    def _tell_open(self, symbol: str, reports: Sequence[OrderReport]) -> None:
         for report in reports:
             self._tell_found(report)
+        if self._live:  # in a replay the account's events leave nothing out
+            standing = tuple(report.client_order_id for report in reports)
+            self.ctx.send(OpenOrdersRead(symbol=symbol, client_order_ids=standing))
 
     def _took(self, started_s: float) -> None:
         """A call to the exchange is over that began at ``started_s``: what came meanwhile stands in the mailbox."""
@@ -178,8 +194,7 @@ class AccountReader(Actor):
             for event in events:
                 self.ctx.send(event)
             for symbol in symbols:
-                for report in self._exchange.open_orders(symbol, timeout_s=self._timeout_s):
-                    self._tell_found(report)
+                self._tell_open(symbol, self._exchange.open_orders(symbol, timeout_s=self._timeout_s))
         except Fatal:
             raise
         except Failure as failure:

@@ -157,6 +157,8 @@ class GatewayActor(SigningAccount):
         if self._lost is not None:
             self.ctx.send(CancelRefused(client_order_id=client_order_id, reason=f"lease_lost: {self._lost}"))
             return
+        if self._is_repeat(command):
+            return
         started_s = self.ctx.monotonic()
         try:
             report = self._exchange.cancel(client_order_id, command.symbol, timeout_s=self._timeout_s)
@@ -174,6 +176,7 @@ class GatewayActor(SigningAccount):
             self._tell_canceled(client_order_id, report)
         finally:
             self._took(started_s)
+        self._note_asked(command)
 
     def _tell_canceled(self, client_order_id: str, report: OrderReport) -> None:
         """The account's own event says it best; where there is none yet, the exchange's answer has to do."""
@@ -193,7 +196,9 @@ class GatewayActor(SigningAccount):
         if client_order_id in self._waiting:
             self.ctx.stash()  # or the denial would be overtaken by the order itself
             return
-        self._query(client_order_id, command.symbol, conclusive=self._has_arrived(command))
+        if not self._is_repeat(command):
+            self._query(client_order_id, command.symbol, conclusive=self._has_arrived(command))
+            self._note_asked(command)
 
     def _has_arrived(self, command: QueryOrder) -> bool:
         """Whether no request for this order can be on its way any more."""

@@ -14,6 +14,7 @@ from tbh.domain import order as rules
 from tbh.domain.admission import stands_at
 from tbh.domain.blotter import Blotter
 from tbh.domain.money import plain
+from tbh.messages.account import OpenOrdersRead
 from tbh.messages.base import Message, replace
 from tbh.messages.orders import (
     CancelOrder,
@@ -141,6 +142,17 @@ class OrderEvidence(OrderPath):
             self._no_wiser(now_at, "denied")
         else:
             self.ctx.answered(f"query:{fact.client_order_id}")
+
+    @receive
+    def on_open_orders(self, fact: OpenOrdersRead) -> None:
+        """Ask after what is thought to stand and is not on the book any more: an exchange may tell of fills alone, and
+        a word of an order's end may be lost."""
+        standing = {*fact.client_order_ids, *self._given_up}
+        for state in self._orders.open:
+            client_order_id = state.order.client_order_id
+            gone = state.status in _ON_THE_BOOK and client_order_id not in standing
+            if gone and not self._asking_about(client_order_id):
+                self._query(state.order)
 
     def _asking_about(self, client_order_id: str) -> bool:
         return self.ctx.asking(f"query:{client_order_id}") or self.ctx.asking(f"cancel:{client_order_id}")

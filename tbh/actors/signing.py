@@ -2,7 +2,8 @@
 
 The lease is looked at last, just before the call, and what increases risk is signed so that the exchange refuses it
 once the lease is over. An order that waited behind a slow call waits a little longer: until all that came meanwhile has
-been heard, for an operator may have said no in the meantime.
+been heard, for an operator may have said no in the meantime. A question that came again meanwhile is not put again: an
+exchange so slow that questions come faster than answers would never get to anything else.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Final
 
 from tbh.actors.account_reader import AccountReader
 from tbh.actors.database_link import EXIT_OWNED
-from tbh.messages.base import Timer, message, replace
+from tbh.messages.base import Message, Timer, message, replace
 from tbh.messages.controls import LeaseLapsed, LeaseLost, LeaseRenewed
 from tbh.messages.health import GateChanged
-from tbh.messages.orders import NOT_SENT, Order, Side
+from tbh.messages.orders import NOT_SENT, CancelOrder, Order, QueryOrder, Side
 from tbh.ports import Exchange, Failure, Fatal, StoreReader
 from tbh.runtime.actor import Context, receive
 
@@ -50,7 +51,8 @@ class SigningAccount(AccountReader):
         self._lost: str | None = None
         self._gate_heard = False
         self._closed: frozenset[str] = frozenset()
-        self._behind = 0
+        self._slow_calls = self._caught_up_with = 0
+        self._asked: dict[tuple[type[Message], str], int] = {}
         self._halted: str | None = None
         # What stands in the mailbox of a restart may be older than the word that another process owns the account.
         self._deaf = ctx.incarnation > 0
@@ -104,14 +106,28 @@ class SigningAccount(AccountReader):
     def _fell_behind(self) -> None:
         """Let all that stands in the mailbox be heard before the next entry is sent: an operator's word may be in it.
         A timer that is due at once comes behind it."""
-        self._behind += 1
+        self._slow_calls += 1
         self.ctx.after(0.0, _CaughtUp())
 
     @receive
     def on_caught_up(self, _: _CaughtUp) -> None:
-        self._behind -= 1
+        self._caught_up_with += 1
+        self._asked = {key: calls for key, calls in self._asked.items() if calls > self._caught_up_with}
         if not self._behind:
             self._resume()
+
+    @property
+    def _behind(self) -> bool:
+        return self._slow_calls > self._caught_up_with
+
+    def _note_asked(self, command: CancelOrder | QueryOrder) -> None:
+        """What was asked has been put to the exchange, whether it has answered or not."""
+        if self._behind:
+            self._asked[type(command), command.client_order_id] = self._slow_calls
+
+    def _is_repeat(self, command: CancelOrder | QueryOrder) -> bool:
+        """Whether the same was put to the exchange while this was waiting here: who is no wiser by then asks again."""
+        return self._asked.get((type(command), command.client_order_id), 0) > self._caught_up_with
 
     def on_halt(self, reason: str, exit_code: int) -> None:
         self._halted = reason

@@ -186,6 +186,15 @@ class AccountResynced(Fact):
 
 
 @message
+class OpenOrdersRead(Fact):
+    """Which orders stand on the symbol's book: these and no others, as far as the exchange's reads have come. Each was
+    told as an ``OrderFound`` before."""
+
+    symbol: str
+    client_order_ids: tuple[str, ...]
+
+
+@message
 class QueryAccount(Command):
     """Ask the exchange for its own position and balances."""
 

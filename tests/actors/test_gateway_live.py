@@ -14,11 +14,19 @@ from tbh.actors.account_reader import GATHER_S, OPEN_ORDERS_S
 from tbh.actors.gateway import GatewayActor
 from tbh.actors.signing import CLOSED_BY_PEOPLE
 from tbh.infra.memory_store import MemoryStore
-from tbh.messages.account import AccountQueryFailed, AccountSnapshot, Balance, QueryAccount, ResyncAccount
+from tbh.messages.account import (
+    AccountQueryFailed,
+    AccountSnapshot,
+    Balance,
+    OpenOrdersRead,
+    QueryAccount,
+    ResyncAccount,
+)
 from tbh.messages.controls import LeaseRenewed
 from tbh.messages.health import GateChanged
 from tbh.messages.market import MarketMoved, Phase
 from tbh.messages.orders import (
+    CancelOrder,
     Fill,
     Order,
     OrderCanceled,
@@ -31,7 +39,7 @@ from tbh.messages.orders import (
     QueryOrder,
     Side,
 )
-from tbh.ports import AccountEvent, Defer, OrderReport, PositionReport, Unknown
+from tbh.ports import AccountEvent, Defer, OrderReport, PositionReport, Rejected, Unknown
 from tbh.runtime.mailbox import Envelope
 from tbh.runtime.probe import EPOCH, Probe
 from tests.actors.entry_at_gateway import ENTRY, OPEN, SYMBOL
@@ -56,6 +64,8 @@ class Account:
         self.filled_qty = D(0)
         self.open: list[OrderReport] = []
         self.slow: Callable[[], None] = lambda: None
+        self.asked: list[str] = []
+        self.order_failure: Exception | None = None
 
     def place(self, order: Order, *, timeout_s: float, deadline_s: float | None = None) -> OrderReport:
         self.placed.append(order)
@@ -69,8 +79,16 @@ class Account:
         )
 
     def order(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport | None:
+        self.asked.append(client_order_id)
         self.slow()
+        if self.order_failure is not None:
+            raise self.order_failure
         return None
+
+    def cancel(self, client_order_id: str, symbol: str, *, timeout_s: float) -> OrderReport:
+        self.asked.append(f"cancel {client_order_id}")
+        self.slow()
+        raise Rejected("order_unknown")
 
     def open_orders(self, symbol: str, *, timeout_s: float) -> list[OrderReport]:
         return self.open
@@ -225,6 +243,105 @@ def test_open_orders_are_told_now_and_then_so_that_a_forgotten_one_shows() -> No
     probe.advance(OPEN_ORDERS_S + POLL_S)
     found = [message.client_order_id for message in probe.sent if isinstance(message, OrderFound)]
     assert found == ["ghost"]
+
+
+def test_what_stands_on_the_book_is_told_as_a_whole_so_that_what_is_gone_shows() -> None:
+    account = Account()
+    probe = gateway(account)
+    standing = OrderReport(
+        client_order_id="stop", exchange_order_id="9", status=OrderStatus.ACCEPTED, filled_qty=D(0), avg_price=None
+    )
+    account.open = [standing]
+    probe.tell(ResyncAccount(requester="r", after=0, symbol=SYMBOL))
+    probe.advance(GATHER_S)
+    account.open = []
+    probe.advance(OPEN_ORDERS_S + POLL_S)
+    read = [message for message in probe.sent if isinstance(message, OpenOrdersRead)]
+    assert read == [
+        OpenOrdersRead(symbol=SYMBOL, client_order_ids=("stop",)),
+        OpenOrdersRead(symbol=SYMBOL, client_order_ids=()),
+    ]
+
+
+def waiting(probe: Probe, *commands: CancelOrder | QueryOrder, call_s: float = 1.0) -> Callable[[], None]:
+    """A call that takes ``call_s``; the ``commands`` come during the first such."""
+    left = list(commands)
+
+    def slow() -> None:
+        probe._move(call_s, market=True)
+        while left:
+            probe._offer(Envelope(next(probe._seq), "probe", probe.cell.name, 0, left.pop(0)))
+
+    return slow
+
+
+QUERY, CANCEL = (kind(client_order_id="one", symbol=SYMBOL) for kind in (QueryOrder, CancelOrder))
+OTHER = QueryOrder(client_order_id="other", symbol=SYMBOL)
+
+
+@pytest.mark.parametrize("failure", [None, Unknown("reply_lost")])
+def test_what_is_asked_again_during_its_own_slow_call_is_not_asked_again(failure: Exception | None) -> None:
+    account = Account()
+    probe = gateway(account)
+    account.order_failure = failure
+    account.slow = waiting(probe, QUERY, OTHER, QUERY)
+    probe.tell(QUERY)
+    probe.advance(0.1)
+    assert account.asked == ["one", "other"]
+    probe.tell(QUERY)  # it came after the answer: whoever asks is no wiser
+    assert account.asked == ["one", "other", "one"]
+
+
+def test_a_cancel_that_comes_again_during_its_own_slow_call_is_not_sent_again() -> None:
+    account = Account()
+    probe = gateway(account)
+    account.slow = waiting(probe, CANCEL, QUERY)
+    probe.tell(CANCEL)
+    probe.advance(0.1)
+    assert account.asked == ["cancel one", "one"]
+    probe.tell(CANCEL)
+    assert account.asked == ["cancel one", "one", "cancel one"]
+
+
+def test_what_is_asked_again_after_a_fast_call_is_put_again() -> None:
+    account = Account()
+    probe = gateway(account)
+    account.slow = waiting(probe, QUERY, call_s=0.01)
+    probe.tell(QUERY)
+    probe.advance(0.1)
+    assert account.asked == ["one", "one"]
+
+
+def test_questions_that_come_faster_than_answers_keep_nothing_else_from_its_turn() -> None:
+    account = Account()
+    probe = gateway(account)
+    orders = [replace(QUERY, client_order_id=f"{n}") for n in range(4)]
+    waited: list[int] = []
+
+    def offer(*messages: Any) -> None:
+        for message in messages:
+            probe._offer(Envelope(next(probe._seq), "probe", probe.cell.name, 0, message))
+
+    def slow() -> None:
+        """A second for each answer, and four orders that are each asked after every two."""
+        probe._move(1.0, market=True)
+        calls = len(account.asked)
+        if calls % 2 == 0 and calls < 80:
+            offer(*orders)
+        if calls == 60:
+            offer(QueryAccount(request_id="q", symbol=SYMBOL))
+
+    def position(symbol: str, *, timeout_s: float) -> PositionReport:
+        waited.append(len(account.asked) - 60)
+        return PositionReport(symbol=symbol, qty=D(1), entry_price=None)
+
+    account.slow = slow
+    account.position = position  # type: ignore[method-assign]
+    for _ in range(80):
+        probe.tell(*orders)
+        probe.advance(0.1)
+    assert len(waited) == 1
+    assert waited[0] <= 2 * len(orders)
 
 
 @pytest.mark.parametrize("reason", sorted(CLOSED_BY_PEOPLE))

@@ -20,6 +20,7 @@ from tbh.messages.account import (
     Adjusted,
     Adjustment,
     ExternalTrade,
+    OpenOrdersRead,
     Origin,
     PositionChanged,
     Recovered,
@@ -348,3 +349,69 @@ def test_what_is_left_below_the_minimum_is_told_as_dust_once_nothing_can_trade_i
     changed = desk.take(PositionChanged)[-1]
     assert (changed.dust, changed.held, changed.position.qty) == (True, None, Decimal("0.05"))
     assert desk.open() == []
+
+
+# What is not on the book any more
+
+
+def _read(*orders: Order) -> OpenOrdersRead:
+    return OpenOrdersRead(symbol=SYMBOL, client_order_ids=tuple(order.client_order_id for order in orders))
+
+
+def _asked(desk: Desk) -> list[str]:
+    return [query.client_order_id for query in desk.take(QueryOrder)]
+
+
+def test_an_order_that_has_gone_without_a_word_is_asked_after_and_its_guard_made_anew(desk: Desk) -> None:
+    desk.enter()
+    stop, target = desk.order(Purpose.STOP), desk.order(Purpose.TARGET)
+    desk.probe.tell(_read(target))
+    assert _asked(desk) == [stop.client_order_id]
+    desk.found(stop, OrderStatus.CANCELED)
+    anew = desk.order(Purpose.STOP)
+    assert anew.client_order_id != stop.client_order_id
+    desk.probe.advance(QUERY_EVERY_S)
+    assert _asked(desk) == []
+
+
+def test_an_order_that_a_late_reading_lacked_stays_as_it_is(desk: Desk) -> None:
+    desk.enter()
+    stop, target = desk.order(Purpose.STOP), desk.order(Purpose.TARGET)
+    desk.probe.tell(_read(target))
+    desk.take(QueryOrder)
+    desk.found(stop, OrderStatus.ACCEPTED)
+    desk.probe.advance(QUERY_EVERY_S)
+    assert _asked(desk) == []
+    assert desk.state(stop.client_order_id).status is OrderStatus.ACCEPTED
+
+
+def test_an_order_that_is_filled_in_part_and_gone_goes_on_for_the_rest(desk: Desk) -> None:
+    entry = desk.enter()
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    leave = desk.order(Purpose.EXIT)
+    desk.accept(leave)
+    desk.fill(leave, HALF)
+    desk.probe.take()
+    desk.probe.tell(_read(*(state.order for state in desk.open() if state.order is not leave)))
+    assert _asked(desk) == [leave.client_order_id]
+    desk.found(leave, OrderStatus.CANCELED, HALF)
+    desk.probe.advance(5.0)
+    again = desk.order(Purpose.EXIT)
+    assert (again.attempt, again.qty) == (1, HALF)
+    assert entry.client_order_id not in _asked(desk)
+
+
+def test_an_order_that_was_not_seen_on_the_book_is_not_missed_there(desk: Desk) -> None:
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    desk.record(desk.order(Purpose.ENTRY))
+    desk.probe.take()
+    desk.probe.tell(_read())
+    assert _asked(desk) == []
+
+
+def test_an_order_that_is_asked_after_already_is_not_asked_after_twice(desk: Desk) -> None:
+    desk.enter()
+    desk.probe.tell(_read())
+    assert len(_asked(desk)) == 2
+    desk.probe.tell(_read())
+    assert _asked(desk) == []
