@@ -58,6 +58,19 @@ _ALL: Final[tuple[Scenario, ...]] = (
         {K.REPLY_LOST: 0.35},
     ),
     _scenario(
+        "ends_that_nobody_tells",
+        "L5",
+        "the account's events hold fills alone, and orders are cancelled and expire: what is gone is asked after",
+        {
+            K.EXCHANGE_CANCELS: 0.08,
+            K.EXCHANGE_EXPIRES: 0.06,
+            K.FILLS_IN_PARTS: 0.2,
+            K.NOT_FOUND_YET: 0.2,
+            K.REPLY_LOST: 0.1,
+        },
+        {"cancels": "silent", "stops": "always"},
+    ),
+    _scenario(
         "restarts_without_end",
         "L6",
         "the process dies and starts again and again, now and then on another machine: ids are the same each time",
@@ -114,7 +127,7 @@ _ALL: Final[tuple[Scenario, ...]] = (
             K.FILLS_IN_PARTS: 0.2,
             K.FILL_AFTER_CANCEL: 1.0,
             K.REPLY_LOST: 0.15,
-            K.NOT_FOUND_YET: 0.2,
+            K.NOT_FOUND_YET: 0.5,
             K.PROCESS_KILLED: 0.02,
         },
         {"entries": "resting", "stops": "always"},

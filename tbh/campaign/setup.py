@@ -23,6 +23,8 @@ KEEPING_SHARE = 0.4
 RESTING_SHARE = 0.1
 """So many seeds have entries that rest, and ``LIMITS_SHARE`` of theirs do."""
 LIMITS_SHARE = 0.8
+SILENT_SHARE = 0.1
+"""In so many seeds the exchange's account events hold fills alone: an order's end is learnt by asking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,10 @@ def draw(seed: int, mix: Mix, fixed: Mapping[str, str] | None) -> Setup:
     never), ``layers``, ``lease_s``, ``reporters`` (some or none), ``cancels`` (told or silent), ``policy`` (protect,
     flatten or hold), ``entries`` (resting, or at market as all of a scenario's are otherwise)."""
     rng, settings = random.Random(f"{seed}/setup"), fixed or {}
-    # A stream of its own: a seed whose entries are at market is what it was before there were others.
+    # Streams of their own: a seed whose entries are at market, and whose exchange tells of cancels, is what it was
+    # before there were others.
     rests = fixed is None and random.Random(f"{seed}/entries").random() < RESTING_SHARE
+    silent = fixed is None and random.Random(f"{seed}/cancels").random() < SILENT_SHARE
     spot = settings.get("market", "spot" if rng.random() < 0.5 else "linear") == "spot"
     fee = Decimal(rng.choice(("0.001", "0.0005", "0.00075", "0")))
     amount_step = Decimal(rng.choice(("0.001", "0.01")))
@@ -99,7 +103,7 @@ def draw(seed: int, mix: Mix, fixed: Mapping[str, str] | None) -> Setup:
         bars=bars,
         latency_s=rng.choice((0.005, 0.02, 0.08)),
         window_s=rng.choice((0.5, 1.0, 3.0)),
-        tells_cancels=settings.get("cancels", "told") == "told",
+        tells_cancels=not silent and settings.get("cancels", "told") == "told",
         poll_s=rng.choice((1.0, 2.0, 3.0)),
         sync_s=15.0,
         tier_s=10.0,

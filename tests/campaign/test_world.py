@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import greenlet
 import pytest
@@ -120,3 +121,12 @@ def test_a_market_is_one_that_its_trader_can_afford() -> None:
         setup = setups.draw(seed, Mix({}), {})
         assert setup.exposure_max * setup.price * 5 / 4 < setup.cash
         assert setup.habits.qty * setup.price > (setup.market.notional_min or 0)
+
+
+def test_some_exchanges_tell_no_cancels_and_nothing_else_is_drawn_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = [setups.draw(seed, Mix({}), None) for seed in range(300)]
+    monkeypatch.setattr(setups, "SILENT_SHARE", 0.0)
+    told = [setups.draw(seed, Mix({}), None) for seed in range(300)]
+    assert 15 < sum(not setup.tells_cancels for setup in drawn) < 45
+    assert all(setup.tells_cancels for setup in told)
+    assert [replace(setup, tells_cancels=True) for setup in drawn] == told

@@ -113,6 +113,11 @@ def unknown_never_resolved(original, self, order):
     """No query."""
 
 
+@defect("an order that has gone from the book without a word is thought to stand", OrderEvidence, "on_open_orders")
+def gone_order_not_missed(original, self, fact):
+    """Nobody asks how it has ended."""
+
+
 # Fills
 
 
