@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tbh.life import Session
 
 EXIT_UNREACHABLE = 69
+EXIT_FAULT = 70
 EXIT_TOKEN = 77
 EXIT_CONFIGURATION = 78
 ASK_TIMES = 3
@@ -132,11 +133,12 @@ class _Boot:
         context, lease, remembered = found
         try:
             session = self._open(context, remembered)
-        except Failure:
+        except Failure as failure:
             if lease is not None:
+                self._tell_not_started(failure)
                 self._give_back()
             raise
-        self._say(self._opening(context, lease))
+        self._say(self._opening(context, session.package, lease))
         return self._live(session, None if lease is None else context)
 
     # The lease and the context
@@ -233,6 +235,15 @@ class _Boot:
         finally:
             store.close()
 
+    def _tell_not_started(self, failure: Failure) -> None:
+        """Leave word for operators, who may not see what this process prints."""
+        exit_code = failure.exit_code if isinstance(failure, Fatal) else EXIT_FAULT
+        payload = {"severity": "critical", "kind": "not_started", "text": str(failure), "exit_code": exit_code}
+        try:
+            self._rpc.notify(channel="in_app", payload=payload, key=f"not_started:{self._state.boot_id}")
+        except Failure as silence:
+            self._say(f"warning: operators could not be told ({silence})")
+
     def _give_back(self) -> None:
         try:
             self._rpc.release()
@@ -270,13 +281,14 @@ class _Boot:
             self._say(f"warning: {session.damage.line()}")
         return session
 
-    def _opening(self, context: BotContext, lease: Lease | None) -> str:
+    def _opening(self, context: BotContext, package: str, lease: Lease | None) -> str:
         bot, unarmed = context.bot, self._settings.not_armed_because()
         owner = "without the lease" if lease is None else f"epoch {lease.epoch}"
+        strategy = f"{context.strategy.name} ({package})" if package else context.strategy.name
         armed = "armed" if not unarmed and bot.mode == "live" else f"not armed ({'; '.join(unarmed) or 'mode paper'})"
         return (
             f"{bot.name} ({bot.id}) trades {', '.join(context.symbols)} on {bot.exchange} ({bot.mode}) by "
-            f"{context.strategy.name}, {owner}; live orders: {armed}; state in {self._state.root}"
+            f"{strategy}, {owner}; live orders: {armed}; state in {self._state.root}"
         )
 
     def _live(self, session: Session[Any], fresh: BotContext | None) -> int:
@@ -292,11 +304,7 @@ class _Boot:
         if self._options.on_result is not None:
             self._options.on_result(session.result())
         if session.trouble is not None:
-            actor, reason, _ = session.trouble
-            why = " ".join(str(reason).split())
-            raise Fatal(
-                f"the bot stopped itself: {actor}", exit_code=exit_code, detail=f"{why}; see {self._state.log_file}"
-            )
+            raise Fatal("the bot stopped itself", exit_code=exit_code, detail=session.trouble_told())
         if session.ended and session.plan.bars_max is None:
             self._say("the recorded market is over")
         return exit_code

@@ -24,6 +24,10 @@ from tbh.strategies.runner import AnyDefinition
 
 EXIT_CONFIGURATION = 78
 PAPER = "paper"
+PACKAGE_WANTED = (
+    "install here the package that the bot was made with, and start again: until then a position has only the stop "
+    "that stands at the exchange"
+)
 _MONEY = re.compile(r"\d{1,15}(\.\d{1,12})?")
 
 
@@ -160,6 +164,8 @@ def _definition(context: BotContext) -> AnyDefinition:
         return parse_strategy(context.strategy.definition_text())
     except DefinitionError as error:
         detail = f"context.strategy.definition: {error.problems[0]}"
+        if "custom" in context.strategy.definition:
+            detail += f"; {PACKAGE_WANTED}"
         raise Fatal("strategy_invalid", exit_code=EXIT_CONFIGURATION, detail=detail) from error
 
 

@@ -26,7 +26,7 @@ from tbh.marketside import MarketSide
 from tbh.messages.health import Notice, Severity
 from tbh.messages.market import Advance
 from tbh.messages.orders import WithdrawEntries
-from tbh.plan import Plan, identity_of
+from tbh.plan import Plan, identity_of, package_of
 from tbh.ports import Fatal, Rpc, Unavailable, Unknown
 from tbh.report import Board, Snapshot, Tally
 from tbh.runtime.actor import Log
@@ -76,6 +76,7 @@ class Session(MarketSide, Generic[_PlanT]):
         if self.damage is not None:
             self.log.error("store_set_aside", kept=str(self.damage.kept), reason=self.damage.reason)
         self._connect(opened, remembered)
+        self.package = package_of(self.store, plan, self.log)
         self.rpc = Counted(rpc if rpc is not None else self._own_rpc())
         self._events = JsonLines(state.events)
         opened.callback(self._events.close)
@@ -85,6 +86,8 @@ class Session(MarketSide, Generic[_PlanT]):
         self.run_s: float | None = None
         self.exit_code: int | None = None
         self.trading_after_s: float | None = None
+        self.position_told = ""
+        """What an escalation has made of the position, once it is over."""
         self._final: Snapshot | None = None
         self._result: dict[str, Any] = {}
         self.host = self._make_host()
@@ -136,7 +139,7 @@ class Session(MarketSide, Generic[_PlanT]):
     def _tree(self, through: Callable[[str, Any], Any]) -> tuple[ChildSpec, ...]:
         plan = self.plan
         parts: dict[str, Any] = {
-            "identity": identity_of(plan, self.state.boot_id),
+            "identity": identity_of(plan, self.state.boot_id, package=self.package),
             "market": self.market,
             "new_strategy": lambda: strategy_of(plan.definition),
             "default_protection": default_protection(plan.definition),
@@ -202,6 +205,15 @@ class Session(MarketSide, Generic[_PlanT]):
         escalation: tuple[str, str, int] | None = self.host.escalation
         return escalation
 
+    def trouble_told(self) -> str:
+        """The same in one line, after ``close``: who, why, what became of the position, where the log is. Empty while
+        all is well."""
+        if self.trouble is None:
+            return ""
+        actor, reason, _ = self.trouble
+        position = f"; position: {self.position_told}" if self.position_told else ""
+        return " ".join(f"{actor}: {reason}{position}; see {self.state.log_file}".split())
+
     def _over(self) -> bool:
         return self.ended or self.stop_asked.is_set() or self.trouble is not None
 
@@ -232,6 +244,7 @@ class Session(MarketSide, Generic[_PlanT]):
                 lease_holds=self.rpc.lease_holds,
             )
             exit_code = supervisor.escalate(*self.host.escalation, run=within)
+            self.position_told = supervisor.position_told
         else:
             self._finish("market_left", self._leave_market)
         left_behind = self.host.stop()

@@ -22,11 +22,13 @@ from tbh.domain.adjustment import to_text
 from tbh.infra.restored import Remembered
 from tbh.infra.store import SqliteStore
 from tbh.messages.market import Candle
-from tbh.ports import Batch, Fatal, Store
-from tbh.strategies.runner import AnyDefinition
+from tbh.ports import Batch, Fatal, Store, Unavailable
+from tbh.runtime.actor import Log
+from tbh.strategies.runner import AnyDefinition, Custom
 
 MARKET_BARS = 1_000
 _MARKET = "market"
+_PACKAGE = "strategy_package"
 
 DEMO_BOT = str(uuid.uuid5(uuid.NAMESPACE_URL, "tbh:demo"))
 
@@ -154,14 +156,15 @@ class LivePlan(Plan):
     since: datetime | None = None
 
 
-def identity_of(plan: Plan, boot_id: str) -> BotIdentity:
-    """Which bot this is, and which run of it."""
+def identity_of(plan: Plan, boot_id: str, *, package: str = "") -> BotIdentity:
+    """Which bot this is, and which run of it; ``package`` is what ``package_of`` has told."""
     bot = plan.bot
     return BotIdentity(
         bot_id=bot.bot_id,
         bot_name=bot.name,
         user_id=bot.user_id,
         strategy=plan.definition.name,
+        package=package,
         mode=bot.mode,
         exchange=bot.exchange,
         symbol=plan.symbol,
@@ -174,6 +177,23 @@ def identity_of(plan: Plan, boot_id: str) -> BotIdentity:
         polling_tier=bot.polling_tier,
         timeframe_s=plan.timeframe_s,
     )
+
+
+def package_of(store: Store, plan: Plan, log: Log) -> str:
+    """The installed package that a strategy in Python is from, with its version, and what the last start on this store
+    had where that was another; empty for any other strategy. The definition says nothing of either."""
+    package = plan.definition.package if isinstance(plan.definition, Custom) else ""
+    before = store.meta(_PACKAGE) if package else None
+    if before == package or not package:
+        return package
+    try:
+        store.commit(Batch(meta={_PACKAGE: package}))
+    except Unavailable as failure:  # it is told all the same, and once more by the next start
+        log.warning("package_not_noted", reason=str(failure))
+    if before is None:
+        return package
+    log.warning("strategy_package_changed", strategy=plan.definition.name, package=package, before=before)
+    return f"{package}, the last start had {before}"
 
 
 def check_account_kept(store: SqliteStore, account: Path) -> bool:

@@ -259,7 +259,7 @@ class ControlPollerActor(Actor):
                 key=f"started:{identity.boot_id}",
                 severity=Severity.INFO,
                 kind="started",
-                text=f"{identity.bot_name} runs {identity.strategy} on {identity.symbol} ({identity.mode})",
+                text=f"{identity.bot_name} runs {identity.strategy_told} on {identity.symbol} ({identity.mode})",
             )
         )
 

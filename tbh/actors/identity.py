@@ -11,7 +11,8 @@ POLLING_TIERS_S: Final = {"fast_5s": 5.0, "ultra_15s": 15.0, "fast_30s": 30.0, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BotIdentity:
-    """``boot_id`` names the process, ``run_id`` the session; ``ValueError`` for a polling tier that is none."""
+    """``boot_id`` names the process, ``run_id`` the session; ``package`` says what installed package the code of the
+    strategy is from. ``ValueError`` for a polling tier that is none."""
 
     bot_id: str
     bot_name: str
@@ -28,10 +29,16 @@ class BotIdentity:
     machine_id: str
     polling_tier: str
     timeframe_s: int
+    package: str = ""
 
     def __post_init__(self) -> None:
         if self.polling_tier not in POLLING_TIERS_S:
             raise ValueError(f"polling_tier is one of {', '.join(POLLING_TIERS_S)}, not {self.polling_tier!r}")
+
+    @property
+    def strategy_told(self) -> str:
+        """The strategy as people are told of it."""
+        return f"{self.strategy} ({self.package})" if self.package else self.strategy
 
     @property
     def tier_s(self) -> float:

@@ -15,6 +15,7 @@ from typing import Final
 from tbh.domain import ids
 from tbh.messages.account import Position, PositionChanged
 from tbh.messages.base import Timer, message
+from tbh.messages.health import Notice, Severity
 from tbh.messages.market import Bar, Candle
 from tbh.messages.orders import Declined, Recorded
 from tbh.messages.strategy import (
@@ -34,6 +35,8 @@ from tbh.strategies.base import Strategy, Wish
 from tbh.strategies.series import IndicatorError
 
 REPEAT_S: Final = 1.0
+SLOW_S: Final = 2.0
+"""A decision that takes longer is told: its orders go out that much later."""
 LOAD_AGAIN_S: Final = 1.0
 
 _POSITION = "position"
@@ -52,7 +55,7 @@ class StrategyActor(Actor):
     raises is a failure of this actor.
     """
 
-    sends = (RecordDecision, Proposal, StrategyTicked, IndicatorFailed, StrategyProtectOnly)
+    sends = (RecordDecision, Proposal, StrategyTicked, IndicatorFailed, StrategyProtectOnly, Notice)
     unhurried = frozenset({Recorded})
 
     def __init__(self, ctx: Context, *, strategy: Strategy, feed: Feed, store: StoreReader) -> None:
@@ -68,6 +71,7 @@ class StrategyActor(Actor):
         self._undecided = False
         self._recalling = False
         self._protect_only: StrategyProtectOnly | None = None
+        self._slow_told = False
         self._check_position_rows()
         ctx.expect(_POSITION)
         self._load()
@@ -149,11 +153,14 @@ class StrategyActor(Actor):
         recalling, self._undecided, self._recalling = self._recalling, False, False
         if recalling and self._ask_stored(candle):
             return
+        began_s = self.ctx.monotonic()
         try:
             wishes = self._strategy.on_bar(self._position)
         except IndicatorError as error:
             self.ctx.send(IndicatorFailed(strategy=self._strategy.name, indicator=error.indicator, detail=error.detail))
             return
+        if (took_s := self.ctx.monotonic() - began_s) > SLOW_S:
+            self._tell_slow(candle, took_s)
         if self._protect_only is not None:
             wishes = tuple(wish for wish in wishes if not wish.purpose.increases_risk)
         decision = self._decision(candle, wishes)
@@ -167,6 +174,19 @@ class StrategyActor(Actor):
                 proposals=len(decision.proposals),
             )
         )
+
+    def _tell_slow(self, candle: Candle, took_s: float) -> None:
+        """Each time in the log, and to people once."""
+        name, bar = self._strategy.name, f"{candle.open_time:%Y-%m-%dT%H:%M:%SZ}"
+        self.ctx.log.warning("strategy_slow", strategy=name, bar_open=bar, took_s=round(took_s, 3))
+        if not self._slow_told:
+            self._slow_told = True
+            text = (
+                f"strategy {name!r} took {took_s:.1f} s on the bar of {bar}: its orders go out that much later, and "
+                "after 30 s it counts as hung; see strategy_slow in the log"
+            )
+            key = f"strategy_slow:{name}:{self.ctx.now().isoformat()}"
+            self.ctx.send(Notice(key=key, severity=Severity.WARNING, kind="strategy_slow", text=text))
 
     def _ask_stored(self, candle: Candle) -> bool:
         """Whether the bar was decided by a former incarnation; what it wished and has no order yet is asked again."""

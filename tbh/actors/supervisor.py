@@ -19,6 +19,7 @@ __all__ = ["Outside", "PositionPolicy", "Runner", "Step", "Supervisor"]
 
 OWNED_BY_ANOTHER: Final = 75
 TOKEN_REFUSED: Final = 77
+POSITION_STEP: Final = "position_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ Runner = Callable[[float, Callable[[], str]], str]
 
 
 class Supervisor:
-    """Escalates for one bot and one market (ARCHITECTURE §4)."""
+    """Escalates for one bot and one market (ARCHITECTURE §4). ``position_told`` is then what became of the position,
+    empty where it is another's."""
 
     def __init__(
         self, *, bot_id: str, boot_id: str, market: Market, policy: PositionPolicy, outside: Outside, log: Log
@@ -46,6 +48,7 @@ class Supervisor:
         self._policy = policy
         self._outside = outside
         self._log = log
+        self.position_told = ""
 
     def escalate(self, actor: str, reason: str, exit_code: int, *, run: Runner) -> int:
         """Carry out every step; the exit code. Nothing is sent to the exchange when the bot is another's (75)."""
@@ -53,9 +56,13 @@ class Supervisor:
             try:
                 line = run(step.deadline_s, step.act)
             except Exception as fault:  # noqa: BLE001 - whatever it was, the next step is still worth doing
-                self._log.error("escalation_step_failed", step=step.name, error=f"{type(fault).__name__}: {fault}")
+                error = f"{type(fault).__name__}: {fault}"
+                self._log.error("escalation_step_failed", step=step.name, error=error)
+                line = f"not seen to ({error})"
             else:
                 self._log.warning("escalation_step", step=step.name, result=line)
+            if step.name.startswith(POSITION_STEP):
+                self.position_told = line
         return exit_code
 
     def _steps(self, actor: str, reason: str, exit_code: int) -> Sequence[Step]:
@@ -73,7 +80,7 @@ class Supervisor:
             )
             steps += [
                 Step(name="entries_canceled", deadline_s=2 * CALL_TIMEOUT_S, act=escape.cancel_entries),
-                Step(name=f"position_{policy}", deadline_s=10.0, act=lambda: escape.position(policy)),
+                Step(name=f"{POSITION_STEP}{policy}", deadline_s=10.0, act=lambda: escape.position(policy)),
             ]
         return steps
 
@@ -97,6 +104,6 @@ class Supervisor:
         return "flushed" if self._outside.drain("journaler", CALL_TIMEOUT_S) else "not flushed in time"
 
     def _notice(self, actor: str, reason: str, exit_code: int) -> str:
-        payload = {"severity": "critical", "text": f"{actor}: {reason}", "exit_code": exit_code}
+        payload = {"severity": "critical", "kind": "escalated", "text": f"{actor}: {reason}", "exit_code": exit_code}
         self._outside.rpc().notify(channel="in_app", payload=payload, key=f"escalated:{self._boot_id}")
         return "sent"

@@ -10,12 +10,13 @@ import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tbh.cli.bot_options import PAPER, check_exchange, exchange_options, json_object, read_settings
 from tbh.cli.operators import exports, failures_told, operator_rpc, print_json
 from tbh.cli.parser import EXIT_USAGE, CommandError, symbol
-from tbh.cli.strategy import load_definition
+from tbh.cli.strategy import is_name, load_definition
 from tbh.infra.crypto import seal
 
 CREDENTIALS = {
@@ -36,6 +37,7 @@ _NAME = re.compile(r"\S(.{0,126}\S)?")
 def run(args: argparse.Namespace) -> int:
     """Make a bot with its runtime token, which is shown this once."""
     _check_words(args)
+    _check_strategy(args.strategy)
     definition = load_definition(args.strategy, any_code=False)
     now = datetime.now(UTC)
     bot_id = str(uuid.uuid4())
@@ -89,6 +91,15 @@ def _check_words(args: argparse.Namespace) -> None:
         )
     if args.mode == "paper" and args.credentials_stdin:
         raise CommandError("--credentials-stdin: a paper bot needs no credentials; leave it out", exit_code=EXIT_USAGE)
+
+
+def _check_strategy(given: Path) -> None:
+    """A name works for ``tbh demo``, but says too little here: no timeframe, no parameters."""
+    if is_name(given):
+        told = (
+            'a bot is given a file that holds {"custom": "NAME", "timeframe": "1m"}, and runs installed strategies only'
+        )
+        raise CommandError(f"--strategy {given}: {told}", exit_code=EXIT_USAGE)
 
 
 def _sealed(args: argparse.Namespace, environ: Mapping[str, str], *, bot_id: str) -> str:

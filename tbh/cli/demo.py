@@ -36,10 +36,9 @@ def run(args: argparse.Namespace) -> int:
             result |= {"database": _rows(database, plan)}
             view.end(session.snapshot(), result)
     if session.trouble is not None or not result:
-        actor, reason, _ = session.trouble or ("replay", "the store could not be read at the end", exit_code)
-        why = " ".join(str(reason).split())
-        told = f"the bot stopped itself: {actor}: {why}; see {session.state.logs}"
-        print(f"tbh: {one_line(told)}", file=sys.stderr)
+        unread = f"replay: the store could not be read at the end; see {session.state.log_file}"
+        told = session.trouble_told() or unread
+        print(f"tbh: {one_line(f'the bot stopped itself: {told}')}", file=sys.stderr)
     return exit_code
 
 

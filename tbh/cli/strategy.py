@@ -70,8 +70,7 @@ def load_strategy(given: Path, params: str | None, timeframe: Callable[[], str])
     """What ``--strategy`` names: a file with a definition, or a strategy written in Python by its name, which has
     ``params`` (JSON, or a file that holds it) and the ``timeframe``. CommandError, one line, when it is refused."""
     text = str(given)
-    named = NAME.fullmatch(text) and given.suffix not in FILE_ENDINGS and not given.exists()
-    if not named and not is_reference(text):
+    if not is_name(given):
         if params is not None:
             raise CommandError(f"--params: {given} is a file, which holds its own parameters", exit_code=EXIT_USAGE)
         return load_definition(given)
@@ -83,8 +82,15 @@ def load_strategy(given: Path, params: str | None, timeframe: Callable[[], str])
         if first.path.startswith("$.params"):
             raise CommandError(f"--params: {first.path.replace('.params', '', 1)}: {first.message}") from error
         where = "" if first.path == "$.custom" else f"{first.path.removeprefix('$.')}: "
-        hint = "; or name a file (.json), module:Class or file.py:Class" if named and "unknown" in first.message else ""
+        unknown = "unknown" in first.message and not is_reference(text)
+        hint = "; or name a file (.json), module:Class or file.py:Class" if unknown else ""
         raise CommandError(f"--strategy {text}: {where}{first.message}{hint}") from error
+
+
+def is_name(given: Path) -> bool:
+    """Whether ``given`` names a strategy in Python, installed or by its code, and not a file with a definition."""
+    text = str(given)
+    return is_reference(text) or bool(NAME.fullmatch(text) and given.suffix not in FILE_ENDINGS and not given.exists())
 
 
 def _params(text: str) -> dict[str, Any]:

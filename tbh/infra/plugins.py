@@ -74,6 +74,7 @@ def load_custom(reference: str, params: Mapping[str, Any], *, timeframe: str, na
         timeframe=timeframe,
         params=plain,
         make=lambda: cast(CustomStrategy, kind() if checked is None else kind(checked)),
+        package="" if is_reference(reference) else _package_of(installed()[reference]),
     )
 
 
@@ -88,6 +89,11 @@ def installed() -> dict[str, EntryPoint]:
             told = f"{point.name!r} is offered by two packages ({other.value}, {point.value}); uninstall one"
             raise DefinitionError([Problem("$.custom", told)])
     return found
+
+
+def _package_of(point: EntryPoint) -> str:
+    package = point.dist
+    return "" if package is None else f"{package.name} {package.version}"
 
 
 def is_reference(text: str) -> bool:

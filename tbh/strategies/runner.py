@@ -23,6 +23,7 @@ from tbh.strategies.base import BoolArray, FloatArray, Wish
 from tbh.strategies.custom import BarView, CustomStrategy, Held, StrategyError, Window
 from tbh.strategies.definition import DefinitionError, Problem, parse_definition
 from tbh.strategies.dynamic import DynamicStrategy, protection_of
+from tbh.strategies.failures import failure_line, first_line
 from tbh.strategies.history import history_needed, starting
 from tbh.strategies.indicators import TIME
 from tbh.strategies.series import Columns, Computation, computations
@@ -50,6 +51,7 @@ class Custom:
     """A custom strategy with its parameters, checked: what a Definition is for one made of rules.
 
     ``reference`` is how it was named, ``params`` its parameters as JSON has them, ``make`` gives a new instance.
+    ``package`` is the name and version of the installed package that offers it, empty where it was named by its code.
     """
 
     reference: str
@@ -60,6 +62,7 @@ class Custom:
     history: int
     shell: Definition
     sized: bool
+    package: str = ""
 
     @property
     def timeframe_s(self) -> int:
@@ -89,7 +92,13 @@ def default_protection(definition: AnyDefinition) -> Protection | None:
 
 
 def custom_of(
-    *, reference: str, name: str, timeframe: str, params: Mapping[str, Any], make: Callable[[], CustomStrategy]
+    *,
+    reference: str,
+    name: str,
+    timeframe: str,
+    params: Mapping[str, Any],
+    make: Callable[[], CustomStrategy],
+    package: str = "",
 ) -> Custom:
     """A Custom from a way to make its instances. DefinitionError for whatever an instance lacks or declares wrongly."""
     made = made_by(make)
@@ -126,6 +135,7 @@ def custom_of(
         history=history,
         shell=parse_definition(shape),
         sized=sized,
+        package=package,
     )
 
 
@@ -134,9 +144,9 @@ def made_by(make: Callable[[], CustomStrategy]) -> CustomStrategy:
     try:
         return make()
     except ValueError as error:
-        raise DefinitionError([Problem("$.params", _first_line(error))]) from error
+        raise DefinitionError([Problem("$.params", first_line(error) or failure_line(error))]) from error
     except (Exception, SystemExit) as error:  # what a stranger's constructor raises is anything
-        raise DefinitionError([Problem("$.custom", f"can't be made: {_told(error)}")]) from error
+        raise DefinitionError([Problem("$.custom", f"can't be made: {failure_line(error)}")]) from error
 
 
 class CustomRunner:
@@ -231,7 +241,7 @@ class CustomRunner:
         try:
             made = self._made.on_bar(view)
         except (Exception, SystemExit) as error:  # what a stranger's code raises is anything
-            raise StrategyError(f"{self._at(view)}: {_told(error)}") from error
+            raise StrategyError(f"{self._at(view)}: {failure_line(error)}") from error
         try:
             return checked(made, view, self.defaults)
         except ValueError as error:
@@ -246,7 +256,7 @@ class CustomRunner:
             found = self._made.evaluate_all(_Whole(columns, arrays, given))  # type: ignore[attr-defined]  # ``vectorised``
             rules = dict(found)
         except (Exception, SystemExit) as error:  # what a stranger's code raises is anything
-            raise StrategyError(f"strategy {self.name!r}: evaluate_all failed: {_told(error)}") from error
+            raise StrategyError(f"strategy {self.name!r}: evaluate_all failed: {failure_line(error)}") from error
         made = {name: np.zeros(rows, dtype=np.bool_) for name in RULES}
         for name, values in rules.items():
             if name not in _OFFERED:
@@ -299,23 +309,3 @@ def held_of(position: Position | None) -> Held | None:
         layers=position.layers,
         since=position.bar_open,
     )
-
-
-def _told(error: BaseException) -> str:
-    """What was raised, and in which line of which file."""
-    if isinstance(error, StrategyError):
-        return str(error)
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = ""
-    if trace is not None:
-        file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
-        where = f" ({file}, line {trace.tb_lineno})"
-    text = _first_line(error)
-    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from tbh.domain.order import draft
 from tbh.infra.memory_store import MemoryStore
 from tbh.messages.account import Position, PositionChanged
 from tbh.messages.base import Message
+from tbh.messages.health import Notice, Severity
 from tbh.messages.market import Bar, Candle
 from tbh.messages.orders import Declined, Order, OrderType, Purpose, Recorded, Side
 from tbh.messages.strategy import (
@@ -87,6 +88,7 @@ class Wishes:
     warmup: int = 1
     bar_count: int = 0
     fault: Exception | None = None
+    thinks: Callable[[], None] = lambda: None
 
     @property
     def warm(self) -> bool:
@@ -101,6 +103,7 @@ class Wishes:
     def on_bar(self, position: Position | None) -> tuple[Wish, ...]:
         if self.fault is not None:
             raise self.fault
+        self.thinks()
         self.asked.append((self.bar_count - 1, position))
         return self.at.get(self.bar_count - 1, ())
 
@@ -168,6 +171,19 @@ def test_a_closed_bar_is_decided_recorded_and_proposed_at_once() -> None:
         side=Side.BUY, purpose=Purpose.ENTRY, reference_price=Decimal(100), sizing=SIZE, reason="up",
         expires_at=EPOCH + 2 * MINUTE,
     )  # fmt: skip
+
+
+def test_a_slow_decision_goes_out_and_is_told_to_people_once() -> None:
+    case = Case({1: (ENTER,)})
+    case.close(0)
+    assert case.probe.take(Notice) == []
+    case.wishes.thinks = lambda: case.probe.advance(10, market=False)
+    case.close(1, 2)
+    assert {decision.bar_index for decision in case.decisions()} == {0, 1, 2}
+    assert {proposal.bar_index for proposal in case.proposals()} == {1}
+    (told,) = case.probe.take(Notice)
+    assert (told.severity, told.kind) == (Severity.WARNING, "strategy_slow")
+    assert told.text.startswith("strategy 's' took 10.0 s on the bar of 2026-01-01T00:01:00Z: its orders go out that ")
 
 
 def test_a_bar_without_wishes_is_recorded_as_an_empty_decision() -> None:

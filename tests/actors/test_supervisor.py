@@ -191,6 +191,7 @@ class Case:
         self.policy = PositionPolicy(policy)
         self.leased = True
         self.market = market
+        self.position_told = ""
         if not empty:
             self.keep(ENTRY, OrderStatus.FILLED, Decimal(2))
             self.store.commit(Batch(fills=[FILL], meta={ACCOUNT_SEQ: "1"}))
@@ -212,7 +213,9 @@ class Case:
         supervisor = Supervisor(
             bot_id=BOT, boot_id="boot", market=self.market, policy=self.policy, outside=outside, log=self.log
         )
-        return supervisor.escalate(actor, "broken", exit_code, run=run)
+        code = supervisor.escalate(actor, "broken", exit_code, run=run)
+        self.position_told = supervisor.position_told
+        return code
 
 
 # Every policy
@@ -226,7 +229,13 @@ def test_every_step_is_taken_and_the_exit_code_passed_on() -> None:
     ]  # fmt: skip
     assert case.halted == [("broken", 70)]
     assert case.rpc.health[0]["reason"] == "escalated: risk: broken"
-    assert case.rpc.notices[0][1]["severity"] == "critical"
+    assert case.rpc.notices == [
+        (
+            "in_app",
+            {"severity": "critical", "kind": "escalated", "text": "risk: broken", "exit_code": 70},
+            "escalated:boot",
+        )
+    ]
 
 
 @pytest.mark.parametrize("policy", list(PositionPolicy))
@@ -257,6 +266,7 @@ def test_a_bot_that_is_anothers_touches_nothing(policy: str) -> None:
     assert case.venue.placed == []
     assert case.venue.canceled == []
     assert not [step for step in case.log.done if step.startswith("position")]
+    assert not case.position_told
 
 
 def test_hold_leaves_the_position_alone() -> None:
@@ -271,7 +281,14 @@ def test_a_flat_account_needs_nothing(policy: str) -> None:
     case = Case(policy, qty=0)
     case.escalate()
     assert case.venue.placed == []
-    assert case.log.done[f"position_{policy}"] == "flat"
+    assert case.log.done[f"position_{policy}"] == case.position_told == "flat"
+
+
+def test_a_position_that_could_not_be_seen_to_is_said() -> None:
+    case = Case()
+    case.venue.failing.update(position=[Unavailable("dns")])
+    assert case.escalate() == 70
+    assert case.position_told == "not seen to (Unavailable: dns)"
 
 
 # No step depends on another

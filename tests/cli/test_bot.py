@@ -174,6 +174,8 @@ def test_malformed_credentials_are_refused_and_never_repeated(
         ({"--symbols": "BTC/USDT,"}, 64, "--symbols"),
         ({"--symbols": "BTC/USDT,BTC/USDT"}, 64, "each once"),
         ({"--strategy": "absent.json"}, 78, "no such strategy file"),
+        ({"--strategy": "ema-cross"}, 64, """a file that holds {"custom": "NAME", "timeframe": "1m"}"""),
+        ({"--strategy": "mine.py:Cross"}, 64, "runs installed strategies only"),
         ({"--mode": "demo"}, 64, "--mode"),
         ({"--mode": "live"}, 64, "no live account"),
         ({"--tier": "fast"}, 64, "--tier"),

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from tbh.infra.plugins import installed, load_custom, parse_strategy
+from tbh.infra.simmarket import simulated_market
+from tbh.strategies.custom import StrategyError
 from tbh.strategies.definition import DefinitionError, parse_definition
 from tbh.strategies.runner import AnyDefinition, Custom, strategy_of
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "custom_strategy"
 MODULE = """
+import json
 from dataclasses import dataclass
 
 @dataclass
@@ -60,6 +63,14 @@ class Misread(Sound):
 
 class Wild(Sound):
     Params = int
+
+class Calling(Bare):
+    def on_bar(self, view):
+        return json.loads("[")
+
+class Empty(Sound):
+    def __init__(self, params):
+        raise ValueError
 
 class Broken(Sound):
     def __init__(self, params):
@@ -139,6 +150,19 @@ def test_a_definition_names_an_installed_strategy(mine: None) -> None:
     assert defined(name="of mine").name == "of mine"
 
 
+def test_an_installed_strategy_names_its_package_and_no_other_does(mine: None) -> None:
+    made = [defined(), load_custom("mine:Sound", {}, timeframe="1m")]
+    assert [isinstance(each, Custom) and each.package for each in made] == ["mine 1.0", ""]
+
+
+def test_a_failure_in_a_library_names_the_line_that_called_it(mine: None) -> None:
+    strategy = strategy_of(load_custom("mine:Calling", {}, timeframe="1m"))
+    strategy.load([simulated_market(1, 2)[0]])
+    line = next(n for n, text in enumerate(MODULE.splitlines(), 1) if "json.loads" in text)
+    with pytest.raises(StrategyError, match=rf": JSONDecodeError: .* \(mine\.py, line {line}\)$"):
+        strategy.on_bar(None)
+
+
 def test_rules_are_still_rules() -> None:
     text = (EXAMPLE.parent / "strategies" / "ema_cross.json").read_bytes()
     assert parse_strategy(text).fingerprint() == parse_definition(text).fingerprint()
@@ -178,6 +202,7 @@ def test_a_wrong_definition_of_one_is_refused_by_its_path(mine: None, parts: dic
         ("mine:Cooling", "$.cooldown: is for definitions; a strategy in Python enters at the next open"),
         ("mine:Misread", "$.indicators[0].name: unknown indicator 'emma'; nearest: 'ema'"),
         ("mine:Wild", "$.custom: Wild.Params must be a pydantic model or a dataclass"),
+        ("mine:Empty", "$.params: ValueError (mine.py, line "),
         (
             "mine:Broken",
             "$.custom: can't be made: AttributeError: 'Params' object has no attribute 'nothing' (mine.py, ",

@@ -94,6 +94,14 @@ def test_a_bot_runs_an_installed_strategy_in_python(tmp_path: Path, monkeypatch:
     assert strategy_of(made.definition).warmup == 9
 
 
+def test_a_bot_whose_package_is_gone_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="; install here the package that the bot was made with, and start again: "):
+        plan(tmp_path, ARMED, definition={"custom": "cross", "timeframe": "5m"})
+    with pytest.raises(Fatal) as rules:
+        plan(tmp_path, ARMED, definition={"name": "of rules", "timeframe": "5m"})
+    assert "install" not in str(rules.value)
+
+
 @pytest.mark.parametrize("custom", ["os:system", "mine.py:Class", "tbh_example.ema_cross:EmaCross", "unheard-of"])
 def test_a_bot_runs_no_code_that_was_not_installed_as_a_strategy(tmp_path: Path, custom: str) -> None:
     with pytest.raises(Fatal, match=r"context\.strategy\.definition: \$\.custom: ") as refusal:
