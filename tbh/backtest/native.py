@@ -45,9 +45,15 @@ class NotCompiled(RuntimeError):
     """There is no machine code to be had; ``str`` is why."""
 
 
-def runner(cache: Path | None, *, on_compile: Callable[[], None] = lambda: None) -> Runner:
+def runner(
+    cache: Path | None,
+    *,
+    on_compile: Callable[[], None] = lambda: None,
+    on_unkept: Callable[[str], None] = lambda _: None,
+) -> Runner:
     """The compiled loop: what is in the folder ``cache``, or compiled now (``on_compile`` is told before) and kept
-    there; None keeps nothing. Raises ``NotCompiled`` when numba, or llvmlite beneath it, is not installed."""
+    there; None keeps nothing. Where it can't be kept, ``on_unkept`` is told why: the next run compiles anew. Raises
+    ``NotCompiled`` when numba, or llvmlite beneath it, is not installed."""
     told = image.processor()
     file = None if cache is None else cache / f"loop-{_name(told or _as_llvm_has_it(_llvm()))}.code"
     code = None if file is None else kept_code(file)
@@ -56,7 +62,11 @@ def runner(cache: Path | None, *, on_compile: Callable[[], None] = lambda: None)
         on_compile()
         code = _compile(llvm, imaged=told is not None)
         if file is not None:
-            replace_file(file, [hashlib.sha256(code).digest(), code])
+            why = replace_file(file, [hashlib.sha256(code).digest(), code])
+            if not why and kept_code(file) is None:
+                why = "others may write there"  # a file system that knows no owners or rights
+            if why:
+                on_unkept(why)
     if not image.is_image(code):
         return _as_function(_load(_llvm(), code))
     try:

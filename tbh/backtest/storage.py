@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_file(file: Path, parts: Iterable[Any]) -> bool:
+def replace_file(file: Path, parts: Iterable[Any]) -> str:
     """Write the ``parts`` (bytes or contiguous arrays) to ``file``, in one step for whoever reads it; its folder is
-    made. False where that can't be done: a cache that can't be written is none, and no error."""
+    made. Empty, or why that can't be done: a cache that can't be written is none, and no error."""
     name = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -21,9 +21,9 @@ def replace_file(file: Path, parts: Iterable[Any]) -> bool:
             for part in parts:
                 target.write(part)
         Path(name).replace(file)
-    except OSError:
+    except OSError as error:
         if name is not None:
             with suppress(OSError):
                 Path(name).unlink()
-        return False
-    return True
+        return error.strerror or type(error).__name__
+    return ""

@@ -163,8 +163,15 @@ def _market(file: Path, args: argparse.Namespace, strategy: AnyStrategy, cache: 
 
 
 def _runner(cache: Path, stages: Stages) -> Runner:
+    def unkept(why: str) -> None:
+        stages.end()
+        _warn(
+            f"{cache}: the compiled engine can't be kept there ({why}), and each run takes the seconds to compile it; "
+            "make it a folder that you alone can write to, or set TBH_CACHE_DIR to one"
+        )
+
     try:
-        return runner(cache, on_compile=lambda: stages.begin("compiling the engine, once"))
+        return runner(cache, on_compile=lambda: stages.begin("compiling the engine, once"), on_unkept=unkept)
     except NotCompiled as reason:
         _warn(f"{reason}: the engine is not compiled and takes 100 times as long; pip install 'tbh[backtest]'")
         return plain_runner()

@@ -46,6 +46,36 @@ def test_a_system_that_runs_no_code_from_memory_has_none(monkeypatch: pytest.Mon
         native.runner(tmp_path)
 
 
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What comes out of the compiler, which takes ten seconds, and is never run."""
+    monkeypatch.setattr(native, "_compile", lambda *_, **__: b"code")
+    monkeypatch.setattr(native, "_load", lambda *_: 0)
+    monkeypatch.setattr(native, "_as_function", lambda _: native.plain_runner())
+    return b"code"
+
+
+def test_code_that_was_kept_is_not_compiled_again(compiled: bytes, tmp_path: Path) -> None:
+    told: list[str] = []
+    for _ in range(2):
+        native.runner(tmp_path / "cache", on_compile=lambda: told.append("compiled"), on_unkept=told.append)
+    assert told == ["compiled"]
+    (file,) = (tmp_path / "cache").iterdir()
+    assert native.kept_code(file) == compiled
+
+
+def test_code_that_can_not_be_kept_is_told_with_the_reason(
+    compiled: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    (tmp_path / "file").touch()
+    native.runner(tmp_path / "file" / "cache", on_unkept=told.append)
+    monkeypatch.setattr(native, "kept_code", lambda _: None)
+    native.runner(tmp_path / "cache", on_unkept=told.append)
+    native.runner(None, on_unkept=told.append)
+    assert told == ["Not a directory", "others may write there"]
+
+
 def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TBH_CACHE_DIR", str(tmp_path / "mine"))
     assert native.default_cache() == tmp_path / "mine"

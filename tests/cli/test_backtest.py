@@ -125,6 +125,23 @@ def test_without_cache_nothing_of_the_candles_is_kept(run: Run, strategy: Path, 
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_engine_that_can_not_be_kept_is_one_line_on_stderr(
+    run: Run, strategy: Path, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(_: Path, *, on_compile: Callable[[], None], on_unkept: Callable[[str], None]) -> Any:
+        on_compile()
+        on_unkept("Permission denied")
+        return plain_runner()
+
+    monkeypatch.setattr(tbh.cli.backtest, "runner", compiled)
+    code, out, errors = run("--strategy", strategy, "--candles", candles, "--json")
+    assert (code, json.loads(out)["bars"]) == (0, 300)
+    assert errors == [
+        f"tbh: {tmp_path}/cache: the compiled engine can't be kept there (Permission denied), and each run takes the "
+        "seconds to compile it; make it a folder that you alone can write to, or set TBH_CACHE_DIR to one"
+    ]
+
+
 def test_several_markets_are_named_in_their_trades(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
     other = candle_file(tmp_path / "other.csv", 250, seed=6)
     markets = ("--candles", candles, "--symbol", "A/USD", "--candles", other, "--symbol", "B/USD")
