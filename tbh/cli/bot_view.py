@@ -64,7 +64,7 @@ def fills(shown: Facts) -> list[Row]:
                 fill["qty"],
                 fill["price"],
                 f"{fill['fee'] or '-'} {fill['fee_asset'] or ''}".rstrip(),
-                _second(fill["time"]),
+                second(fill["time"]),
             )
         )
         for fill in shown["fills"][:ROWS_SHOWN]
@@ -146,7 +146,7 @@ def _lease(lease: Facts) -> str:
 def _health(health: Facts | None) -> str:
     if not health:
         return "no evidence yet"
-    parts = [f"flushed {_second(health['flushed_at'])}" if "flushed_at" in health else "evidence without a time"]
+    parts = [f"flushed {second(health['flushed_at'])}" if "flushed_at" in health else "evidence without a time"]
     for section, figure, name in (
         ("orders", "unknown_now", "unknown orders"),
         ("db", "outbox_pending", "entries to relay"),
@@ -175,7 +175,7 @@ def event_line(event: Facts) -> str:
     """An event in one line: when, what, and what it says."""
     payload = {key: value for key, value in event["payload"].items() if key != "at" and value not in (None, [], "")}
     said = ", ".join(f"{key} {_words(value)}" for key, value in payload.items())
-    return f"{_second(event['at'])} {event['kind']}: {said}"
+    return f"{second(event['at'])} {event['kind']}: {said}"
 
 
 def _words(value: Any) -> str:
@@ -191,7 +191,7 @@ def _texts(values: Any) -> Row:
     return tuple("-" if value is None or value == "" else str(value) for value in values)
 
 
-def _second(time: str | None) -> str | None:
+def second(time: str | None) -> str | None:
     """An ISO time without its fractions."""
     return None if time is None else f"{time[:19].replace('T', ' ')}Z"
 

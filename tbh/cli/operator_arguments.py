@@ -48,7 +48,7 @@ def add_operator_commands(commands: Any, *, group: Group, add: Add) -> None:
         commands,
         "status",
         run="status:run",
-        does="how a bot stands, at a glance, and what its last start has found",
+        does="how a bot stands, at a glance: which entries were refused, why it ended, what its last start found",
         examples="  tbh status trend\n  tbh status trend --json",
     )
     _bot(status)

@@ -54,6 +54,59 @@ def test_status_says_the_same_in_words(operate: Operate, running: dict[str, Any]
     assert "orphan: o9 (stop)" in operate("bot", "show", running["name"]).out
 
 
+def decide(stack: Stack, bot: dict[str, Any], minute: int, rule: str | None, purpose: str = "entry") -> None:
+    bar = f"2026-01-01T00:{minute:02}:00Z"
+    verdict = {"verdict": "approved"} if rule is None else {"verdict": "refused", "rule": rule, "detail": f"why {rule}"}
+    payload = {"proposal_id": f"p{minute}", "symbol": "BTC/USDT", "bar_open": bar, "purpose": purpose} | verdict
+    stack.runtime(bot, "bot_runtime_record_decision", payload=payload)
+
+
+def test_the_entries_that_risk_has_refused_are_counted_by_rule(
+    operate: Operate, stack: Stack, running: dict[str, Any]
+) -> None:
+    assert not operate("status", running["name"], "--json").json["entries"]["decided"]
+    assert "entries" not in operate("status", running["name"]).out
+    decide(stack, running, 0, "warmup")  # too long ago: ten have followed
+    for minute, rule in enumerate(["paused", None, "exposure", "exposure", "cooldown", *[None] * 5], 1):
+        decide(stack, running, minute, rule)
+    decide(stack, running, 11, "gone", purpose="exit")
+    decide(stack, running, 4, None)  # judged again by another owner: the first word was the one that counted
+    told = operate("status", running["name"], "--json", role="viewer").json["entries"]
+    assert (told["decided"], told["refused"]) == (10, 4)
+    assert told["rules"] == {"exposure": 2, "cooldown": 1, "paused": 1}
+    assert (told["last_refused"]["rule"], told["last_refused"]["bar_open"]) == (
+        "cooldown",
+        "2026-01-01T00:05:00.000000Z",
+    )
+    said = operate("status", running["name"]).out
+    assert "refused 4 of the last 10: exposure (2), cooldown (1), paused (1); last on the bar of" in said
+    assert "2026-01-01 00:05:00Z: cooldown (why cooldown)" in said
+
+
+def notify(stack: Stack, bot: dict[str, Any], key: str, **payload: Any) -> None:
+    stack.runtime(bot, "bot_runtime_notify", channel="in_app", payload={"severity": "critical"} | payload, key=key)
+
+
+def test_a_bot_that_stopped_itself_or_could_not_start_says_why_until_it_runs_again(
+    operate: Operate, stack: Stack, running: dict[str, Any]
+) -> None:
+    def told() -> Any:
+        return operate("status", running["name"], "--json").json["ended"]
+
+    notify(stack, running, "escalated:b1", kind="escalated", text="strategy: broken", exit_code=70)
+    assert told() is None  # its lease has not ended
+    stack.runtime(running, "bot_runtime_release", boot_id="b1")
+    assert (told()["text"], told()["exit_code"]) == ("strategy: broken", 70)
+    assert "Z, exit 70: strategy: broken" in operate("status", running["name"]).out
+    notify(stack, running, "started:b1", kind="started", text="late word of the same life")
+    assert told()["text"] == "strategy: broken"
+    notify(stack, running, "started:b2", kind="started", text="the next life, which was told to stop")
+    assert told() is None
+    assert "ended" not in operate("status", running["name"]).out
+    notify(stack, running, "not_started:b3", kind="not_started", text="no\x1b[31m package", exit_code=78)
+    assert "exit 78: no\\x1b[31m package" in operate("status", running["name"]).out
+
+
 def test_a_bot_that_never_ran_has_a_status_too(operate: Operate, bot: dict[str, Any]) -> None:
     assert operate("status", bot["name"], "--json").json["phase"] == "never started"
     assert "never started" in operate("status", bot["name"]).out

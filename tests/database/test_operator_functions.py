@@ -286,10 +286,29 @@ def test_a_new_bot_is_shown_with_nothing_in_it(operators: Operators, bot_id: str
     assert set(shown) >= {"bot", "state", "lease", "controls", "health", "position", "orders", "fills", "rows"}
     assert (shown["state"], shown["health"], shown["position"]) == (None, None, None)
     assert (shown["orders"], shown["fills"]) == ([], [])
+    assert (shown["decisions"], shown["notices"]) == ([], [])
     assert shown["lease"]["held"] is False
     assert {table for table, count in shown["rows"].items() if count} == {
         "audit_log", "bot_leases", "bot_runtime", "subscriptions",
     }  # fmt: skip
+
+
+def test_what_was_decided_of_entries_and_told_to_people_is_shown_of_one_bot_newest_first(
+    operators: Operators, runtime: Callable[..., Any], bot_id: str
+) -> None:
+    bar = {"symbol": "BTC/USDT", "bar_open": "2026-01-01T00:00:00Z", "verdict": "refused", "rule": "r", "detail": "d"}
+    for number, purpose in enumerate(("entry", "pyramid", "exit")):
+        runtime("bot_runtime_record_decision", payload=bar | {"proposal_id": f"p{number}", "purpose": purpose})
+    for number in range(3):
+        runtime("bot_runtime_notify", channel="in_app", payload={"text": f"{number}" * 2000}, key=f"n{number}")
+    shown = operators.show(bot_of(runtime))
+    assert [(one["proposal_id"], one["purpose"]) for one in shown["decisions"]] == [("p1", "pyramid"), ("p0", "entry")]
+    assert {(one["verdict"], one["rule"], one["detail"]) for one in shown["decisions"]} == {("refused", "r", "d")}
+    assert [(one["key"], one["text"]) for one in shown["notices"]] == [(f"n{n}", f"{n}" * 1000) for n in (2, 1, 0)]
+    assert {(one["kind"], one["exit_code"]) for one in shown["notices"]} == {(None, None)}
+    few = operators.show(bot_of(runtime), limit="1")
+    assert [len(few[part]) for part in ("decisions", "notices")] == [1, 1]
+    assert operators.show(bot_id)["decisions"] == operators.show(bot_id)["notices"] == []
 
 
 def test_a_running_bot_is_shown_whole(operators: Operators, runtime: Callable[..., Any]) -> None:
