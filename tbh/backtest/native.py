@@ -282,7 +282,7 @@ def plain_runner(run_bars: Runner = loop.run_bars) -> Runner:
 
 
 def default_cache() -> Path:
-    """``$TBH_CACHE_DIR``, or ``tbh`` in the user's folder of caches."""
+    """``$TBH_CACHE_DIR``, or ``tbh`` in the user's folder of caches. RuntimeError for a user without a home."""
     given = os.environ.get("TBH_CACHE_DIR")
     if given:
         return Path(given)

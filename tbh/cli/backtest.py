@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the backtest and print what it came to; CommandError for a file or an option that can't be used."""
     files: list[Path] = args.candles
     symbols = _symbols(args, files)
-    cache = None if args.no_cache else default_cache()
+    kept = _cache()
+    cache = None if args.no_cache else kept
     definition = load_strategy(args.strategy, args.params, lambda: _timeframe(files[0], cache))
     options = _options(args)
     if args.check and args.report is not None:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 made = _by_actors(strategy, markets[0], options, symbols[0], stages)
             else:
                 stepped = isinstance(strategy, CustomRunner) and not strategy.vectorised
-                run_bars = plain_runner() if stepped else _runner(default_cache(), stages)
+                run_bars = plain_runner() if stepped else _runner(kept, stages)
                 stages.begin("trading")
                 made = backtest(strategy, markets, options, run_bars)
         except IndicatorError as error:
@@ -160,6 +161,13 @@ def _market(file: Path, args: argparse.Namespace, strategy: AnyStrategy, cache: 
         missing = sum(gap.missing for gap in gaps)
         _warn(f"{file}: {missing} bars are missing in {len(gaps)} gap(s); they are not filled in")
     return market
+
+
+def _cache() -> Path:
+    try:
+        return default_cache()
+    except RuntimeError as error:
+        raise CommandError("this user has no home folder to keep a cache in; set TBH_CACHE_DIR to a folder") from error
 
 
 def _runner(cache: Path, stages: Stages) -> Runner:

@@ -142,6 +142,20 @@ def test_an_engine_that_can_not_be_kept_is_one_line_on_stderr(
     ]
 
 
+def test_a_user_without_a_home_is_told_what_to_set(
+    run: Run, strategy: Path, candles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TBH_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    code, out, errors = run("--strategy", strategy, "--candles", candles)
+    assert (code, out) == (78, "")
+    assert errors == ["tbh: this user has no home folder to keep a cache in; set TBH_CACHE_DIR to a folder"]
+
+
 def test_several_markets_are_named_in_their_trades(run: Run, strategy: Path, candles: Path, tmp_path: Path) -> None:
     other = candle_file(tmp_path / "other.csv", 250, seed=6)
     markets = ("--candles", candles, "--symbol", "A/USD", "--candles", other, "--symbol", "B/USD")
