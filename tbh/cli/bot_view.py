@@ -28,7 +28,7 @@ def summary(shown: Facts) -> list[tuple[str, str]]:
         ("subscription", bot["subscription"]),
         ("health", _health(shown["health"])),
         ("position", "; ".join(map(position_line, shown["positions"])) or "flat"),
-        *((("last start" if not place else ""), line) for place, line in enumerate(_last_findings(shown))),
+        *((("last found" if not place else ""), line) for place, line in enumerate(_last_findings(shown))),
         ("rows", ", ".join(f"{count} {table}" for table, count in sorted(shown["rows"].items()) if count) or "none"),
     ]
 
@@ -164,11 +164,13 @@ def _last_findings(shown: Facts) -> list[str]:
 
 
 def finding_lines(recovery: Facts | None) -> list[str]:
-    """What the last start has found, a line each; none before there was anything to find."""
+    """What the last start that found anything has found, a line each, the first with its time: starts since then may
+    have had nothing to find."""
     if recovery is None:
         return []
     found = recovery["payload"]["findings"]
-    return [f"{one['kind']}: {one['subject']} ({one['detail']})" for one in found[:ROWS_SHOWN]]
+    lines = [f"{one['kind']}: {one['subject']} ({one['detail']})" for one in found[:ROWS_SHOWN]]
+    return [f"{second(recovery['at'])} {line}" if not place else line for place, line in enumerate(lines)]
 
 
 def event_line(event: Facts) -> str:

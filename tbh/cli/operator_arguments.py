@@ -48,7 +48,7 @@ def add_operator_commands(commands: Any, *, group: Group, add: Add) -> None:
         commands,
         "status",
         run="status:run",
-        does="how a bot stands, at a glance: which entries were refused, why it ended, what its last start found",
+        does="how a bot stands, at a glance: which entries were refused, why it ended, what a start found last",
         examples="  tbh status trend\n  tbh status trend --json",
     )
     _bot(status)

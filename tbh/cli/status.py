@@ -1,4 +1,4 @@
-"""``tbh status``: how one bot stands: which entries were refused, why it ended, what its last start found."""
+"""``tbh status``: how one bot stands: which entries were refused, why it ended, what a start found last."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def lines(told: Facts) -> Iterator[str]:
     ]
     yield from (f"{label:<13} {text}" for label, text in rows)
     for place, line in enumerate(finding_lines(told["recovery"])):
-        yield f"{'last start' if not place else '':<13} {line}"
+        yield f"{'last found' if not place else '':<13} {line}"
     for place, event in enumerate(told["events"]):
         yield f"{'events' if not place else '':<13} {event_line(event)}"
 

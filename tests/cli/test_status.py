@@ -47,7 +47,7 @@ def test_status_says_the_same_in_words(operate: Operate, running: dict[str, Any]
         "position_mismatch (tbh bot adopt)",
         "flat",
         "entry buy 0.5 unknown",
-        "orphan: o9 (stop)",
+        "last found    2026-01-01 00:00:00Z orphan: o9 (stop)",
         "request_done: outcome nothing to adopt, request_id adopt:2",
     ):
         assert words in said
