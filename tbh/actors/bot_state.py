@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from tbh.actors.identity import BotIdentity
 from tbh.actors.rows import utc_text
 from tbh.domain.money import plain
 from tbh.messages.account import Marked, PositionChanged, SyncStatus
+
+STARTING: Final = "starting"
+"""The gate's reason while it is not known: no entry is sent before it is, and no reason at all would say open."""
 
 
 class BotState:
@@ -18,7 +21,7 @@ class BotState:
         self.sync = SyncStatus.UNKNOWN
         self.marked: Marked | None = None
         self.position: PositionChanged | None = None
-        self.gate: tuple[str, ...] = ()
+        self.gate: tuple[str, ...] = (STARTING,)
         self._identity = identity
 
     def payload(self, *, now: datetime, number: int, first: bool) -> dict[str, Any]:

@@ -356,6 +356,7 @@ class TestHeartbeat:
     def test_nothing_is_claimed_that_was_never_told(self, bench: Bench) -> None:
         bench.probe.advance(0)
         assert bench.rpc.tables.state["exchange_sync_status"] == "unknown"
+        assert bench.rpc.tables.state["gate"] == ["starting"]
         assert not {"in_position", "equity"} & set(bench.rpc.tables.state)
 
 
