@@ -69,9 +69,10 @@ class _AskAgain(Timer):
 class PositionSyncerActor(Actor):
     """Compares one symbol after every change of the position, and each ``sync_s`` seconds of process time.
 
-    It tells what is believed, or once that nothing is, and repairs nothing by itself: a mismatch calls people once. An
-    operator may have the book follow the exchange. That is done as soon as a disagreement is believed, by a correction
-    that the journal has on disk before any book takes it.
+    It tells what is believed, or once that nothing is, and repairs nothing by itself: a mismatch calls people once, and
+    stands until a comparison says otherwise, whoever restarts meanwhile. An operator may have the book follow the
+    exchange. That is done as soon as a disagreement is believed, by a correction that the journal has on disk before
+    any book takes it.
     """
 
     sends = (QueryAccount, PositionSynced, Notice, ResyncAccount, RecordAdjustment, RequestDone)
@@ -94,6 +95,7 @@ class PositionSyncerActor(Actor):
         self._moved_meanwhile = False
         self._tries = 0
         self._told = SyncStatus.OK
+        self._disagreement: PositionSynced | None = None
         self._done = {request_id for request_id, status in store.actions().items() if status == "done"}
         self._adjusted = {one.adjustment_id for one in stored_adjustments(store, market.symbol)}
         self._adopt: dict[str, AdoptPosition] = {}
@@ -106,6 +108,9 @@ class PositionSyncerActor(Actor):
     @receive
     def on_position_changed(self, changed: PositionChanged) -> None:
         if changed.symbol == self._symbol and (self._book is None or changed.seq >= self._book.seq):
+            if changed == self._book and self._disagreement is not None:
+                # It is told again since somebody has begun anew: to risk, an account that nobody doubts would be open.
+                self.ctx.send(self._disagreement)
             self._book = changed
             self._tries = 0
             self._ask()
@@ -226,6 +231,7 @@ class PositionSyncerActor(Actor):
         if synced.status is not SyncStatus.OK and self._told is not synced.status:
             self._call_people(synced)
         self._told = synced.status
+        self._disagreement = None if synced.status is SyncStatus.OK else synced
 
     def _call_people(self, synced: PositionSynced) -> None:
         book, exchange = plain(synced.book_qty), plain(synced.exchange_qty or ZERO)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -57,9 +58,10 @@ class History:
     others did; ``settled_qty`` is the ``foreign_qty`` of the last instant at which account and owner's book were flat.
     ``ousted`` are the processes and ids of what was signed while another process had the bot. ``closed_ns`` is since
     when the operator wants no entries, None: they may be; ``entered_ns`` when an order that increases risk was last
-    filled. ``carried_out`` are the requests to close the position of which a disk has said so at an instant at which
-    nothing was left. ``leases`` is until when each process believes in its lease; ``owner`` has had the bot since
-    ``owned_ns``.
+    filled, ``flat_ns`` when a fill of ours last left nothing. ``carried_out`` are the requests to close the position of
+    which a disk has said so at an instant at which nothing was left. ``leases`` is until when each process believes in
+    its lease; ``owner`` has had the bot since ``owned_ns``. ``compared`` is of when the comparison is that a process
+    has told last.
     """
 
     def __init__(self, terms: steps.Terms) -> None:
@@ -89,8 +91,9 @@ class History:
         self.approved: set[str] = set()
         self.believed: dict[str, SyncStatus] = {}
         self.believed_ns: dict[str, int] = {}
+        self.compared: dict[str, datetime | None] = {}
         self.closed_ns: int | None = None
-        self.entered_ns = 0
+        self.entered_ns = self.flat_ns = 0
         self.carried_out: set[str] = set()
         self.due: dict[str, steps.NoticeDue] = {}
         self.due_ns: dict[str, int] = {}
@@ -185,6 +188,8 @@ class History:
         if fill.client_order_id in self.lied_about:
             self.disturbed_ns = self.now_ns
         self.own_qty = EXACT.add(self.own_qty, holding_change(fill, market.base))
+        if self.is_dust(self.qty):
+            self.flat_ns = self.now_ns
         paid = EXACT.multiply(fill.qty, fill.price)
         cash = EXACT.subtract(self.own_cash, paid) if fill.side.sign > 0 else EXACT.add(self.own_cash, paid)
         self.own_cash = EXACT.subtract(cash, fill.fee) if fill.fee_asset == market.quote else cash
@@ -222,6 +227,7 @@ class History:
         self.approved.add(step.proposal_id)
 
     def _position_told(self, step: steps.PositionTold) -> None:
+        self.compared[step.boot] = step.at
         if self.believed.get(step.boot) is not step.status:
             self.believed[step.boot], self.believed_ns[step.boot] = step.status, self.now_ns
 

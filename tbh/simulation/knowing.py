@@ -85,8 +85,11 @@ def filled_quantity_never_shrinks(_: History, step: steps.Transition) -> str | N
 
 @invariant
 def a_disagreement_is_never_imagined(past: History, step: steps.PositionTold) -> str | None:
-    """A process believes that book and exchange disagree only after somebody else traded, or the exchange lied."""
+    """A process believes that book and exchange disagree only after somebody else traded, or the exchange lied. What it
+    tells again of an older comparison is no new belief."""
     if step.status in (SyncStatus.OK, SyncStatus.UNKNOWN) or past.undisturbed_s() < AGREES_AGAIN_S:
+        return None
+    if step.at is not None and past.compared.get(step.boot) == step.at:
         return None
     return f"{step.boot} believes {step.status}, {past.quiet()}"
 

@@ -70,11 +70,14 @@ def a_failed_exit_is_tried_again(past: History, step: inside.Looked) -> str | No
 
 @invariant
 def an_exit_is_let_through(past: History, step: inside.ExitRefused) -> str | None:
-    """A strategy's exit is never refused for want of a position while the process knows of one."""
+    """A strategy's exit is never refused for want of a position while the process knows of one.
+
+    Not of the next one: risk may know that the position was closed, and nobody yet that it was entered again.
+    """
     qty, since_ns = past.known.held.get(step.boot, (ZERO, 0))
     if not qty or (qty > 0) is not step.selling or past.now_ns - since_ns < KNOWN_WITHIN_NS:
         return None
-    if past.is_dust(past.qty) or (past.qty > 0) is not step.selling:
+    if past.is_dust(past.qty) or (past.qty > 0) is not step.selling or past.flat_ns > since_ns:
         return None  # it has been closed, and the order manager is the last to hear of it
     return f"{step.proposal_id} was refused, and {step.boot} holds {plain(qty)}"
 

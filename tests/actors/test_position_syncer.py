@@ -93,6 +93,37 @@ class Case:
         return [one.status for one in self.probe.sent if isinstance(one, PositionSynced)]
 
 
+# Telling again
+
+
+def test_a_disagreement_is_told_again_to_whoever_begins_anew_until_a_comparison_says_otherwise() -> None:
+    case = Case(seq=1)
+    case.probe.tell(book("1", 1))
+    for _ in range(2):
+        case.answer("3", 1)
+        case.probe.advance(CONFIRM_AFTER_S)
+    assert case.told() == [SyncStatus.MISMATCH]
+    (believed,) = case.probe.take(PositionSynced)
+    case.probe.tell(book("1", 1))  # the order manager's answer to a restart
+    assert [one for one in case.probe.sent if isinstance(one, PositionSynced)] == [believed]
+    case.answer("1", 1)
+    assert case.told() == [SyncStatus.MISMATCH, SyncStatus.OK]
+    case.probe.take(PositionSynced)
+    case.probe.tell(book("1", 1))
+    assert case.told() == []
+
+
+def test_a_book_that_has_moved_is_compared_before_anything_is_told_of_it() -> None:
+    case = Case(seq=1)
+    case.probe.tell(book("1", 1))
+    for _ in range(2):
+        case.answer("3", 1)
+        case.probe.advance(CONFIRM_AFTER_S)
+    case.probe.take(PositionSynced)
+    case.probe.tell(book("2", 2))
+    assert case.told() == []
+
+
 # Asking
 
 

@@ -15,7 +15,9 @@ from tbh.simulation import inside, meaning, steps
 from tests.simulation.story import BOOT, MARKET, NOW, RIVAL, TERMS, Story, fill, order, state
 from tests.simulation.words import (
     ENTRY,
+    ENTRY_F,
     EXIT,
+    LATER,
     STOP,
     Case,
     Tell,
@@ -55,6 +57,11 @@ def holds(story: Story, qty: str) -> Story:
 
 def refuses_exit(story: Story) -> Story:
     return story.tell(inside.ExitRefused(boot=BOOT, proposal_id="p", selling=True))
+
+
+def enters_again(story: Story) -> Story:
+    """Nobody has heard of it yet."""
+    return story.arrives(ENTRY_F).fills(fill(ENTRY_F, "t3"))
 
 
 def reads(story: Story, qty: str, read: str | None, *, torn: bool = False) -> Story:
@@ -114,6 +121,11 @@ CASES: list[Case] = [
         "an_exit_is_let_through",
         lambda s: refuses_exit(later(holds(s.bought(ENTRY), "1"), 3.0)),
         lambda s: refuses_exit(later(holds(s, "1"), 3.0)),
+    ),
+    (
+        "an_exit_is_let_through",
+        lambda s: refuses_exit(enters_again(later(holds(s.bought(ENTRY), "1"), 3.0))),
+        lambda s: refuses_exit(enters_again(later(holds(s.bought(ENTRY), "1"), 3.0).fills(fill(EXIT, "t2")))),
     ),
     (
         "a_snapshot_is_the_exchanges_word",
@@ -244,3 +256,10 @@ def test_a_position_that_the_exchange_lies_about_may_be_believed_to_differ() -> 
     told = steps.PositionTold(boot=BOOT, status=SyncStatus.MISMATCH)
     assert later(Story(), 60.0).tell(told).broken == {"a_disagreement_is_never_imagined"}
     assert later(Story(), 60.0).tell(inside.PositionLied(qty=Decimal(1)), told).broken == set()
+
+
+def test_a_disagreement_that_is_told_again_is_no_new_one() -> None:
+    told = steps.PositionTold(boot=BOOT, status=SyncStatus.MISMATCH, at=NOW)
+    story = Story().tell(inside.PositionLied(qty=Decimal(1)), told)
+    assert later(story, 60.0).tell(told).broken == set()
+    assert story.tell(replace(told, at=LATER)).broken == {"a_disagreement_is_never_imagined"}
