@@ -73,6 +73,7 @@ class Boot:
         self.injected = False
         self.flat_at: datetime | None = None
         self.calls = 0
+        self.gave_back = False
         self.read_qty: Decimal | None = None
         self._over: Answer | None = None
         clock = ProcessClock(world.hub.time, world.chance.uniform(-0.3, 0.3))

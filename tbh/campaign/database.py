@@ -56,7 +56,12 @@ class DatabaseClient:
         return lease
 
     def release(self) -> None:
-        self._call("release", self._rpc.release)
+        def release() -> None:
+            held = self._world.tables.lease.holder == self._boot.boot_id
+            self._rpc.release()
+            self._boot.gave_back = held
+
+        self._call("release", release)
 
     def heartbeat(self, payload: Mapping[str, Any]) -> tuple[Lease, int]:
         def beat() -> tuple[Lease, int]:

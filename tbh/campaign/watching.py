@@ -60,7 +60,8 @@ def heard_by(boot: Boot) -> Mapping[type[Message], Callable[[Any], None]]:
     def renewed(message: LeaseRenewed) -> None:
         world = boot.world
         left_s = world.lease_left_s() if world.tables.lease.holder == boot_id else 0.0
-        tell(steps.LeaseBelieved(boot=boot_id, for_s=message.deadline_s - boot.monotonic(), left_s=left_s))
+        for_s = message.deadline_s - boot.monotonic()
+        tell(steps.LeaseBelieved(boot=boot_id, for_s=for_s, left_s=left_s, given_back=boot.gave_back))
 
     return {
         Approved: approved,

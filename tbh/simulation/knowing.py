@@ -145,8 +145,12 @@ def one_owner_at_a_time(past: History, step: steps.LeaseTaken) -> str | None:
 
 @invariant
 def the_lease_is_not_believed_in_too_long(_: History, step: steps.LeaseBelieved) -> str | None:
-    """By its own clock no process has the lease for longer than by the database's truth."""
-    if step.for_s <= step.left_s or step.for_s <= 0:
+    """By its own clock no process has the lease for longer than by the database's truth.
+
+    Whoever gives it back does so once nothing can be sent any more. A heartbeat of before may be answered only then,
+    to an actor that has not stopped while it waited: it tells those who have.
+    """
+    if step.for_s <= step.left_s or step.for_s <= 0 or step.given_back:
         return None
     return f"{step.boot} believes in the lease for {step.for_s:.3f} s, and has it for {step.left_s:.3f} s"
 

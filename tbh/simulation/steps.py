@@ -231,11 +231,13 @@ class LeaseTaken:
 @frozen
 class LeaseBelieved:
     """A process tells its actors that the bot is its own for the next ``for_s`` by its clock. ``left_s`` is what the
-    database leaves it in truth; 0: the lease is not its."""
+    database leaves it in truth; 0: the lease is not its. ``given_back``: it has let go of it, at its end and with all
+    stopped that send, and hears now of a renewal from before."""
 
     boot: str
     for_s: float
     left_s: float
+    given_back: bool = False
 
 
 # -- processes and faults

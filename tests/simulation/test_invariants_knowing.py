@@ -121,6 +121,11 @@ CASES: list[Case] = [
         lambda s: s.tell(owns(4.9, left_s=5), owns(-1, left_s=0)),
     ),
     (
+        "the_lease_is_not_believed_in_too_long",
+        lambda s: s.tell(owns(4, left_s=0)),
+        lambda s: s.tell(owns(4, left_s=0, given_back=True)),
+    ),
+    (
         "only_the_owner_acknowledges",
         lambda s: acknowledged(s.tell(lease(RIVAL, 2))),
         acknowledged,

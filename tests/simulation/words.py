@@ -43,8 +43,8 @@ def lease(boot: str, epoch: int, **fields: object) -> steps.LeaseTaken:
     return steps.LeaseTaken(boot=boot, epoch=epoch, **fields)  # type: ignore[arg-type]
 
 
-def owns(for_s: float, *, left_s: float = 60.0) -> steps.LeaseBelieved:
-    return steps.LeaseBelieved(boot=BOOT, for_s=for_s, left_s=left_s)
+def owns(for_s: float, *, left_s: float = 60.0, given_back: bool = False) -> steps.LeaseBelieved:
+    return steps.LeaseBelieved(boot=BOOT, for_s=for_s, left_s=left_s, given_back=given_back)
 
 
 def drafts(*orders: Order) -> steps.Committed:
