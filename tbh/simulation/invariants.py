@@ -90,8 +90,7 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     guards = again.purpose.is_protection and _asks(_placed_as(known.order, again)) == _asks(again)
     if known.boot != step.boot and ousted and (over or stands or guards):
         return None
-    disks = {machine for boot, machine in past.signed.get(again.client_order_id, ()) if boot == known.boot}
-    if over and disks == {None} and known.boot in past.ended:
+    if over and meaning.is_forgotten(past, known):
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
 

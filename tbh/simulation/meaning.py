@@ -9,7 +9,7 @@ from tbh.domain.money import EXACT, ZERO, plain
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import OrderStatus
 from tbh.simulation import inside, steps
-from tbh.simulation.history import History
+from tbh.simulation.history import History, VenueOrder
 from tbh.simulation.judging import Invariant, invariant
 
 SEEN_TO_WITHIN_NS: Final = 2_900_000_000
@@ -128,15 +128,18 @@ def the_account_is_read_without_a_gap(past: History, step: steps.Committed) -> s
 def a_standing_order_is_not_taken_for_ended(past: History, step: steps.Transition) -> str | None:
     """No order is taken to be off the book while it stands there, unless the exchange has said so.
 
-    What a process that has lost the bot withdraws unsent may stand there as its owner's, under the same id.
+    What a process that has lost the bot withdraws unsent may stand there as its owner's, under the same id. So may what
+    a dead process has sent past a faulted disk: the next one decides the same, and nothing tells it that this has been
+    sent until the exchange lists it. Then it is cancelled there.
     """
     after = step.after
-    if past.owner not in (None, step.boot) and step.before.status in _NOT_SENT:
+    unsent = step.before.status in _NOT_SENT
+    if past.owner not in (None, step.boot) and unsent:
         return None
     if after is None or after.status not in _TAKEN_OFF or step.before.status in _TAKEN_OFF:
         return None
     name = after.order.client_order_id
-    if name not in past.live or name in past.lied_about:
+    if name not in past.live or name in past.lied_about or (unsent and is_forgotten(past, past.live[name])):
         return None
     return f"{step.boot} takes {name} to be {after.status} on {step.event}, and it stands on the book"
 
@@ -203,6 +206,13 @@ def a_refused_token_is_the_last_word(past: History, step: steps.BootEnded) -> st
         return None
     ago_s = (past.now_ns - since_ns) / 1e9
     return f"{step.boot} ended with {step.exit_code}, {ago_s:.1f} s after its token was refused"
+
+
+def is_forgotten(past: History, placed: VenueOrder) -> bool:
+    """Whether a process that is dead sent it past its faulted disk: nothing that is left but the exchange knows of
+    it."""
+    signed = past.signed.get(placed.order.client_order_id, ())
+    return placed.boot in past.ended and {machine for boot, machine in signed if boot == placed.boot} == {None}
 
 
 INVARIANTS: Final[tuple[Invariant, ...]] = (

@@ -265,6 +265,22 @@ def test_an_order_that_was_taken_off_the_book_and_stands_on_it_is_cancelled_agai
     assert f"cancel:{stop.order.client_order_id}" not in desk.probe.asking
 
 
+def test_a_stop_that_was_withdrawn_unsent_and_was_sent_by_a_former_life_is_cancelled_where_it_stands(
+    desk: Desk,
+) -> None:
+    """A life before has sent the same stop, and its disk could not say so: it is under that id on the book."""
+    desk.approve(Purpose.ENTRY, Side.BUY)
+    entry = desk.order(Purpose.ENTRY)
+    desk.accept(entry)
+    desk.fill(entry)
+    stop = desk.order(Purpose.STOP)
+    desk.fill(replace(entry, client_order_id="by-hand", side=Side.SELL))
+    assert desk.state(stop.client_order_id).status is OrderStatus.CANCELED
+    desk.take(CancelOrder)
+    desk.found(stop, OrderStatus.ACCEPTED)
+    assert [one.client_order_id for one in desk.take(CancelOrder)] == [stop.client_order_id]
+
+
 def test_a_refused_exit_looks_for_what_stands_in_its_way(desk: Desk) -> None:
     desk.enter()
     desk.approve(Purpose.EXIT, Side.SELL, bar=1)

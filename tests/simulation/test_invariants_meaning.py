@@ -39,6 +39,16 @@ REVOKED = inside.DatabaseRefused(boot=BOOT, owned=False)
 ALIVE = state(ENTRY, OrderStatus.ACCEPTED)
 UNSENT = state(ENTRY, OrderStatus.RECORDED)
 CANCELED = state(ENTRY, OrderStatus.CANCELED, version=2)
+DIED = steps.BootEnded(boot=RIVAL, exit_code=None)
+
+
+def forgets_stop(story: Story, boot: str) -> Story:
+    """It has failed to write down what it has sent."""
+    return story.signs(STOP, boot, recorded=False, store_faulted=True).arrives(STOP, boot)
+
+
+def withdraws_stop(story: Story, status: OrderStatus = OrderStatus.DRAFTED) -> Story:
+    return story.moves(state(STOP, status), "canceled", state(STOP, OrderStatus.CANCELED, version=2))
 
 
 def means(of: Order, held: str, closing: str = "0", beside: tuple[str, ...] = ()) -> inside.OrderMeant:
@@ -176,6 +186,26 @@ CASES: list[Case] = [
         "a_standing_order_is_not_taken_for_ended",
         lambda s: s.arrives(ENTRY).moves(UNSENT, "canceled", CANCELED),
         lambda s: s.moves(UNSENT, "canceled", CANCELED),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: withdraws_stop(s.signs(STOP, RIVAL).arrives(STOP, RIVAL).tell(DIED)),
+        lambda s: withdraws_stop(forgets_stop(s, RIVAL).tell(DIED)),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: withdraws_stop(forgets_stop(s, RIVAL)),
+        lambda s: withdraws_stop(forgets_stop(s, RIVAL).tell(DIED)),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: withdraws_stop(forgets_stop(s, BOOT).tell(DIED)),
+        lambda s: withdraws_stop(forgets_stop(s, RIVAL).tell(DIED)),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: withdraws_stop(forgets_stop(s, RIVAL).tell(DIED), OrderStatus.SUBMITTED),
+        lambda s: withdraws_stop(forgets_stop(s, RIVAL).tell(DIED)),
     ),
     (
         "no_entry_is_approved_against_the_operator",
