@@ -130,7 +130,8 @@ def a_standing_order_is_not_taken_for_ended(past: History, step: steps.Transitio
 
     What a process that has lost the bot withdraws unsent may stand there as its owner's, under the same id. So may what
     a dead process has sent past a faulted disk: the next one decides the same, and nothing tells it that this has been
-    sent until the exchange lists it. Then it is cancelled there.
+    sent until the exchange lists it. Then it is cancelled there. And a process that has lost the bot, and may not have
+    heard so, may send what reduces risk at any time after its owner has asked for it.
     """
     after = step.after
     unsent = step.before.status in _NOT_SENT
@@ -140,6 +141,9 @@ def a_standing_order_is_not_taken_for_ended(past: History, step: steps.Transitio
         return None
     name = after.order.client_order_id
     if name not in past.live or name in past.lied_about or (unsent and is_forgotten(past, past.live[name])):
+        return None
+    placed = past.live[name]
+    if placed.boot != step.boot and (placed.boot, name) in past.ousted and not placed.order.purpose.increases_risk:
         return None
     return f"{step.boot} takes {name} to be {after.status} on {step.event}, and it stands on the book"
 

@@ -74,6 +74,11 @@ def enters_again(story: Story) -> Story:
     return story.arrives(ENTRY_F).fills(fill(ENTRY_F, "t3"))
 
 
+def denied(story: Story, of: Order) -> Story:
+    """The exchange does not find it, and that is believed."""
+    return story.moves(state(of, OrderStatus.UNKNOWN), "not_found", state(of, OrderStatus.ABSENT, version=2))
+
+
 def reads(story: Story, qty: str, read: str | None, *, torn: bool = False) -> Story:
     answered = None if read is None else Decimal(read)
     return story.tell(inside.SnapshotTold(boot=BOOT, qty=Decimal(qty), read=answered, torn=torn, at=NOW))
@@ -186,6 +191,16 @@ CASES: list[Case] = [
         "a_standing_order_is_not_taken_for_ended",
         lambda s: s.arrives(ENTRY).moves(UNSENT, "canceled", CANCELED),
         lambda s: s.moves(UNSENT, "canceled", CANCELED),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: denied(s.signs(EXIT, RIVAL).arrives(EXIT, RIVAL), EXIT),
+        lambda s: denied(s.tell(lease(BOOT, 2)).signs(EXIT, RIVAL).arrives(EXIT, RIVAL), EXIT),
+    ),
+    (
+        "a_standing_order_is_not_taken_for_ended",
+        lambda s: denied(s.tell(lease(BOOT, 2)).signs(ENTRY, RIVAL).arrives(ENTRY, RIVAL), ENTRY),
+        lambda s: denied(s.tell(lease(BOOT, 2)).signs(EXIT, RIVAL).arrives(EXIT, RIVAL), EXIT),
     ),
     (
         "a_standing_order_is_not_taken_for_ended",
