@@ -281,6 +281,7 @@ class OrderManagerActor(RestingEntries):
 
     @receive
     def on_bar(self, bar: Bar) -> None:
+        self._take_up_late()
         self._withdraw_expired()
         self._withdraw_resting("its bars are over", over=bar.candle.open_time + self._bar)
         position = self._book.position

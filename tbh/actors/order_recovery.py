@@ -36,7 +36,7 @@ from tbh.messages.orders import (
     OrderStatus,
 )
 from tbh.messages.system import Restarted
-from tbh.ports import StoreReader
+from tbh.ports import Failure, Fatal, StoreReader
 from tbh.runtime.actor import Context, receive
 
 RETOLD_MAX: Final = 200
@@ -142,6 +142,21 @@ class OrderRecovery(StartFindings):
         self._own(state.order)
         self._recover(state)
         return self._orders.get(client_order_id)
+
+    def _take_up_late(self) -> None:
+        """What a former incarnation had told may have come to the disk after this one had read it, and all other word
+        of it may be lost with the actors that failed at it: then the disk alone holds it, as open for ever."""
+        if not self.ctx.incarnation:
+            return
+        try:
+            states = self._store.orders(open_only=True)
+        except Fatal:
+            raise
+        except Failure as failure:  # what reduces risk goes without the disk: it must not fail here at every bar
+            self.ctx.log.warning("late_orders_unreadable", error=str(failure))
+            return
+        for state in states:
+            self._known(state.order.client_order_id)
 
     def _draft(self, order: Order) -> None:
         adopted = self._orders.forget(order.client_order_id)

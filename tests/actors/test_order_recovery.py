@@ -28,7 +28,7 @@ from tbh.messages.orders import (
     Side,
 )
 from tbh.messages.system import Restarted
-from tbh.ports import Batch
+from tbh.ports import Batch, Unavailable
 from tbh.runtime.probe import EPOCH
 
 Desk = Any  # of this folder's conftest
@@ -129,7 +129,38 @@ def test_a_draft_that_reaches_the_disk_after_a_restart_is_not_lost(desk: Desk) -
     assert desk.order(Purpose.EXIT).attempt == 1
 
 
-@pytest.mark.parametrize("status", [OrderStatus.REJECTED, OrderStatus.CANCELED, OrderStatus.ABSENT])
+def test_an_order_that_reaches_the_disk_after_a_restart_without_its_draft_is_asked_after_with_the_next_bar(
+    desk: Desk,
+) -> None:
+    """The answer went to an order manager that failed at it, and the journal failed at the draft: nobody tells it."""
+    desk.enter()
+    lost = _state(desk.order(Purpose.STOP), OrderStatus.SUBMITTED)
+    desk.restart()
+    desk.resynced()
+    desk.store.commit(Batch(orders=[lost]))
+    desk.take(QueryOrder)
+    desk.bar(100, 100)
+    assert desk.state(lost.order.client_order_id).status is OrderStatus.UNKNOWN
+    assert [one.client_order_id for one in desk.take(QueryOrder)] == [lost.order.client_order_id]
+    desk.deny(lost.order)
+    desk.bar(100, 100, index=3)
+    assert desk.take(QueryOrder) == []
+
+
+def test_a_disk_that_breaks_after_a_restart_does_not_make_the_order_manager_fail_at_each_bar(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*, open_only: bool = False) -> list[OrderState]:
+        raise Unavailable("broken", detail=f"open only: {open_only}")
+
+    desk.restart()
+    desk.resynced()
+    monkeypatch.setattr(desk.store, "orders", broken)
+    desk.bar(100, 100)
+    assert desk.probe.actor is not None
+
+
+@pytest.mark.parametrize("status", [OrderStatus.REJECTED, OrderStatus.CANCELED, OrderStatus.ABSENT, OrderStatus.FILLED])
 def test_an_exit_that_was_owed_another_attempt_is_taken_up_after_a_restart(desk: Desk, status: OrderStatus) -> None:
     desk.enter()
     entry = desk.probe.actor._orders.recent(1)[0]
