@@ -18,6 +18,7 @@ from tbh.actors.order_retries import (
     attempt_id,
     ended_by_hand,
     failures,
+    fell_short,
     last_round,
     next_round,
     pause_s,
@@ -161,7 +162,7 @@ class PositionCloser(PositionGuard):
         """An order that was to close the position has ended; if it has not closed it, the intent goes on."""
         if state.status is OrderStatus.ABSENT:
             self._attempt_again(state)
-        elif state.status is not OrderStatus.FILLED:
+        elif fell_short(state):
             if state.status is OrderStatus.REJECTED and not was_not_sent(state):
                 self._look_around()
             self._retry_later(state)
@@ -248,7 +249,8 @@ class PositionCloser(PositionGuard):
                 self._attempt_again(state)
             elif (
                 order.purpose in CLOSERS
-                and state.status not in (OrderStatus.FILLED, OrderStatus.ABSENT)
+                and state.status is not OrderStatus.ABSENT
+                and fell_short(state)
                 and self._orders.attempts(order.intent_id)[-1] is state
             ):
                 self._retry_later(state)

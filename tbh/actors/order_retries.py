@@ -21,6 +21,12 @@ UNSENT_PAUSE_MAX_S: Final = 10.0
 REQUESTS: Final = (Purpose.FLATTEN, Purpose.EMERGENCY)
 
 
+def fell_short(state: OrderState) -> bool:
+    """Whether an order that has ended leaves something of what it was for: also one that the exchange has called filled
+    and that had not filled, by the exchange's own count."""
+    return state.status is not OrderStatus.FILLED or state.filled_qty < state.order.qty
+
+
 def was_not_sent(state: OrderState) -> bool:
     """Whether the order was kept from the wire for want of evidence: the exchange has refused nothing."""
     return state.status is OrderStatus.REJECTED and (state.reason or "").startswith(NOT_SENT)
@@ -34,7 +40,7 @@ def ended_by_hand(state: OrderState) -> bool:
 
 def failures(attempts: Sequence[OrderState]) -> tuple[int, int]:
     """How many attempts of an intent have ended short of being filled, and how many of those the exchange has seen."""
-    failed = [one for one in attempts if one.status is not OrderStatus.FILLED]
+    failed = [one for one in attempts if fell_short(one)]
     return len(failed), sum(1 for one in failed if not was_not_sent(one))
 
 

@@ -133,18 +133,18 @@ def _bare(manager: Any, position: Position) -> str | None:
 
 
 def _left(manager: Any, position: Position, flat_at: datetime | None) -> str | None:
-    """The newest attempt of an order that was to close the position, if that has failed: not of one that failed before
-    nothing was left (``flat_at``), where late fills of the entry have made a position again; nor of one after which
-    another was drafted that has filled, for that was as much as nothing else was closing, and what is held now was
-    bought since."""
+    """The newest attempt of an order that was to close the position, if that has failed, or was called filled short of
+    what it was for: not of one that failed before nothing was left (``flat_at``), where late fills of the entry have
+    made a position again; nor of one after which another was drafted that has filled, for that was as much as nothing
+    else was closing, and what is held now was bought since."""
     side = Side.SELL if position.qty > 0 else Side.BUY
     followed_at: datetime | None = None
     for state in reversed(manager._orders.recent(RECENT)):
         order: Order = state.order
         if order.purpose not in CLOSERS or order.side is not side:
             continue
-        if state.status is OrderStatus.FILLED:
-            if state.filled_qty >= order.qty and not is_adopted(order):  # when that was drafted is not known
+        if state.status is OrderStatus.FILLED and (state.filled_qty >= order.qty or is_adopted(order)):
+            if not is_adopted(order):  # when that was drafted is not known
                 followed_at = order.created_at if followed_at is None else max(followed_at, order.created_at)
             continue
         if followed_at is not None and state.seen_at <= followed_at:

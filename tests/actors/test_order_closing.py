@@ -77,6 +77,19 @@ def test_an_exit_taken_off_the_book_goes_on_with_what_is_left(desk: Desk, end: t
     assert desk.order(Purpose.EXIT).qty == Decimal("0.6")
 
 
+def test_an_exit_that_the_exchange_calls_filled_short_of_what_it_was_for_goes_on_with_what_is_left(desk: Desk) -> None:
+    desk.enter()
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    order = desk.order(Purpose.EXIT)
+    desk.accept(order)
+    desk.fill(order, Decimal("0.4"))
+    desk.found(order, OrderStatus.FILLED, Decimal("0.4"))
+    assert desk.state(order.client_order_id).status is OrderStatus.FILLED
+    desk.probe.advance(1.1, market=False)
+    again = desk.order(Purpose.EXIT)
+    assert (again.qty, again.attempt) == (Decimal("0.6"), 1)
+
+
 def test_an_exit_that_ended_with_its_position_is_not_tried_again(desk: Desk) -> None:
     desk.enter()
     desk.approve(Purpose.EXIT, Side.SELL, bar=1)

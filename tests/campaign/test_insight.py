@@ -38,8 +38,10 @@ def test_an_exit_is_not_followed_by_one_that_was_drafted_while_it_stood() -> Non
     assert _left_of(FAILED, _filled(drafted_s=1)) == "x0"
 
 
-def test_an_exit_is_not_followed_by_one_that_was_called_filled_short_of_what_it_was_for() -> None:
-    assert _left_of(FAILED, _filled(drafted_s=3, filled="0.5")) == "x0"
+def test_an_exit_that_was_called_filled_short_of_what_it_was_for_is_left_undone_and_follows_none() -> None:
+    short = _filled(drafted_s=3, filled="0.5")
+    assert _left_of(short) == "y0"
+    assert _left_of(short, FAILED) == "x0"
 
 
 def test_an_exit_is_not_followed_by_one_that_a_former_life_had_sent() -> None:
