@@ -72,7 +72,7 @@ class GatewayActor(SigningAccount):
             self._query(client_order_id, order.symbol, conclusive=False)
             return
         if self._must_wait(order):
-            self._waiting.add(client_order_id)
+            self._waiting[client_order_id] = order.expires_at
             self.ctx.stash()
             return
         if self._drafted_before(order):

@@ -8,7 +8,7 @@ exchange so slow that questions come faster than answers would never get to anyt
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -45,7 +45,7 @@ class SigningAccount(AccountReader):
     def __init__(
         self, ctx: Context, *, exchange: Exchange, store: StoreReader, timeout_s: float, poll_s: float | None
     ) -> None:
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, datetime | None] = {}
         self._deadline_s: float | None = None
         self._lease_heard = False
         self._lost: str | None = None
@@ -113,8 +113,11 @@ class SigningAccount(AccountReader):
     def on_caught_up(self, _: _CaughtUp) -> None:
         self._caught_up_with += 1
         self._asked = {key: calls for key, calls in self._asked.items() if calls > self._caught_up_with}
-        if not self._behind:
+        if not self._behind or any(self._is_over(expires_at) for expires_at in self._waiting.values()):
             self._resume()
+
+    def _is_over(self, expires_at: datetime | None) -> bool:
+        return expires_at is not None and self.ctx.now() > expires_at
 
     @property
     def _behind(self) -> bool:
@@ -139,13 +142,14 @@ class SigningAccount(AccountReader):
 
     def _must_wait(self, order: Order) -> bool:
         """Whether something must be heard before this order can be judged: what came during a slow call, or, in a
-        gateway that has just (re)started, the lease and the operator's word."""
-        ready = self._lease_heard and self._gate_heard and not self._behind
+        gateway that has just (re)started, the lease and the operator's word. Nothing makes good an order that has
+        expired: with an exchange that is always slow it would else wait, and be in doubt, for as long as that is so."""
+        ready = (self._lease_heard and self._gate_heard and not self._behind) or self._is_over(order.expires_at)
         return self._deaf or (order.purpose.increases_risk and not ready)
 
     def _refusal(self, order: Order) -> str | None:
         """Why this order may not be signed now, or None. The lease is looked at last, just before the call."""
-        if order.expires_at is not None and self.ctx.now() > order.expires_at:
+        if self._is_over(order.expires_at):
             return "expired before it was sent"
         if self._lost is not None:
             return f"lease_lost: {self._lost}"

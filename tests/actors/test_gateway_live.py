@@ -31,6 +31,7 @@ from tbh.messages.orders import (
     Order,
     OrderCanceled,
     OrderFound,
+    OrderNotFound,
     OrderRejected,
     OrderStatus,
     OrderType,
@@ -372,3 +373,29 @@ def test_an_entry_that_waited_behind_a_slow_call_hears_what_came_meanwhile_first
     probe.advance(0.1)
     assert account.placed == []
     assert OrderRejected(client_order_id="entry", reason="entries are closed: killed") in probe.sent
+
+
+def test_an_entry_that_expires_behind_slow_calls_is_refused_although_there_is_no_end_of_them() -> None:
+    account = Account()
+    probe = leased(account, deadline_s=1_000.0)
+    over_s = 120
+
+    def offer(message: Any) -> None:
+        probe._offer(Envelope(next(probe._seq), "probe", probe.cell.name, 0, message))
+
+    def slow() -> None:
+        """Each call takes a second; the entry comes during the first."""
+        probe._move(1.0, market=True)
+        if len(account.asked) == 1:
+            offer(PlaceOrder(order=replace(ENTRY, expires_at=EPOCH + timedelta(seconds=over_s))))
+
+    account.slow = slow
+    probe.tell(OTHER)
+    for number in range(2 * over_s):
+        offer(replace(OTHER, client_order_id=f"{number}"))  # there before the gateway has heard all that came
+        probe.advance(0.1)
+    answers = [message for message in probe.sent if isinstance(message, OrderNotFound | OrderRejected)]
+    refused = [number for number, message in enumerate(answers) if isinstance(message, OrderRejected)]
+    assert account.placed == []
+    assert len(refused) == 1
+    assert abs(refused[0] - over_s) < over_s / 5
