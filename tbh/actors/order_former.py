@@ -224,7 +224,13 @@ class FormerLives(OperatorRequests):
 
     def _stray_of(self, order: Order) -> str | None:
         intent = _intent(order.client_order_id, self._bot_id)
-        return min((one for one in self._living_strays if _intent(one, self._bot_id) == intent), default=None)
+        living = (one for one in self._living_strays if _intent(one, self._bot_id) == intent)
+        return min((one for one in living if not self._has_ended(one)), default=None)
+
+    def _has_ended(self, client_order_id: str) -> bool:
+        """Whether the stray was none: its record came late to the disk, it was taken up by that, and is over."""
+        state = self._orders.get(client_order_id)
+        return state is not None and rules.is_terminal(state.status)
 
 
 def _intent(client_order_id: str, bot_id: str) -> ids.IdParts | None:

@@ -147,6 +147,27 @@ def test_an_order_that_reaches_the_disk_after_a_restart_without_its_draft_is_ask
     assert desk.take(QueryOrder) == []
 
 
+def test_an_exit_that_was_a_stray_until_its_record_reached_the_disk_is_tried_again_once_it_has_ended(
+    desk: Desk,
+) -> None:
+    desk.enter()
+    entry = desk.probe.actor._orders.recent(1)[0]
+    fill = desk.probe.actor._orders._fills[entry.order.client_order_id]["t1"]
+    desk.keep([entry], [fill], 1)
+    desk.approve(Purpose.EXIT, Side.SELL, bar=1)
+    leave = desk.order(Purpose.EXIT)
+    draft = desk.state(leave.client_order_id)
+    desk.restart()
+    desk.found(leave, OrderStatus.ACCEPTED)
+    desk.resynced()
+    desk.store.commit(Batch(drafts=[draft]))
+    desk.record(leave)
+    desk.found(leave, OrderStatus.ACCEPTED)
+    desk.cancel(leave)
+    desk.probe.advance(1.1, market=False)
+    assert desk.order(Purpose.EXIT).attempt == 1
+
+
 def test_a_disk_that_breaks_after_a_restart_does_not_make_the_order_manager_fail_at_each_bar(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
