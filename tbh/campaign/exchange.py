@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tbh.campaign.floor import CLOCK_ERROR_S, LAG_MAX_S
+from tbh.campaign.floor import arrival_window_s
 from tbh.messages.account import Balance
 from tbh.messages.base import replace
 from tbh.messages.market import Candle, Market, Phase
@@ -47,7 +47,7 @@ class VenueClient:
         return self._seen_seq
 
     def arrival_window_s(self) -> float:
-        return self._world.setup.window_s + CLOCK_ERROR_S + LAG_MAX_S
+        return arrival_window_s(self._world.setup)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbh.campaign.setup import BOT_ID
+from tbh.campaign.setup import BOT_ID, Setup
 from tbh.domain import ids
 from tbh.messages.orders import Fill, Order, OrderStatus, OrderType
 from tbh.ports import Rejected
@@ -26,6 +26,11 @@ CLOCK_ERROR_S: Final = 0.5
 """By how much a process's idea of the exchange's time may be wrong."""
 LAG_MAX_S: Final = 2.0
 """How far the exchange's reads may lag behind."""
+
+
+def arrival_window_s(setup: Setup) -> float:
+    """How long after its sending an order may arrive and not be seen yet, in seconds."""
+    return setup.window_s + CLOCK_ERROR_S + LAG_MAX_S
 
 
 class Floor:

@@ -17,7 +17,7 @@ from tbh.campaign import setup as setups
 from tbh.campaign.boot import Boot
 from tbh.campaign.chaos import Chaos
 from tbh.campaign.disk import Disk
-from tbh.campaign.floor import Floor
+from tbh.campaign.floor import Floor, arrival_window_s
 from tbh.campaign.insight import look_into
 from tbh.campaign.rest import at_rest, unsettled
 from tbh.campaign.setup import BOT_ID
@@ -84,7 +84,14 @@ class World:
         self._inside = {kind: self._next_strike(kind) for kind in _INSIDE}
         self.strikes_at = min(self._inside.values())
         self.hub = Hub(seed)
-        terms = steps.Terms(bot_id=BOT_ID, market=setup.market, exposure_max=setup.exposure_max, cash=setup.cash)
+        terms = steps.Terms(
+            bot_id=BOT_ID,
+            market=setup.market,
+            exposure_max=setup.exposure_max,
+            cash=setup.cash,
+            bar_s=setup.bar_s,
+            window_s=arrival_window_s(setup),
+        )
         time = self.hub.time
         self.watch = Watch(seed, terms, now_ns=lambda: time.now_ns, trace=None if trace is None else self._trace_step)
         self.tell = self.watch.step

@@ -13,10 +13,11 @@ from typing import Final
 from tbh.domain.findings import CLOSERS
 from tbh.domain.money import EXACT, plain
 from tbh.messages.account import SyncStatus
-from tbh.messages.orders import Order, Side
+from tbh.messages.orders import Order, Purpose, Side
 from tbh.simulation import at_rest, knowing, meaning, steps
 from tbh.simulation.history import History, VenueOrder
 from tbh.simulation.judging import Invariant, Judge, invariant
+from tbh.simulation.market import START
 
 __all__ = ["INVARIANTS", "Invariant", "Judge"]
 
@@ -27,6 +28,8 @@ OBEYED_WITHIN_NS: Final = 20_000_000_000
 
 LOOKS_FOR_NS: Final = 10_000_000_000
 """How long a process that has taken the bot over looks for what others have sent: a start, and the arrival window."""
+START_NS: Final = 1_000_000_000
+"""So long a start takes; once the arrival window is over, too, a process looks for what others have sent."""
 
 # -- sending
 
@@ -78,6 +81,11 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     exchange then says, unless the owner is so new that it is still to look for such; or a guard as it stands, which the
     owner moves once it hears where (``orders_stand_as_recorded``). What a dead process sent past a faulted disk is
     known to nobody: once over, it is found so, too.
+
+    To look for such is possible once, when the arrival window is over. A former owner that lives goes on sending until
+    it hears of its successor: what arrives after that look is met on the way, however soon before sending one asked.
+    And where reduce-only is enforced nobody looks before it serves a bar that was not over when it took the bot: who
+    else may have served that one is such a living process.
     """
     if past.owner not in (None, step.boot):
         return None
@@ -86,13 +94,22 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
         return None
     over, ousted = known.status is not None, (known.boot, again.client_order_id) in past.ousted
     sized = again.purpose in CLOSERS and _asks(replace(known.order, qty=again.qty)) == _asks(again)
-    stands = sized and past.now_ns > past.owned_ns + LOOKS_FOR_NS
+    stands = sized and not _is_to_be_found(past, known)
     guards = again.purpose.is_protection and _asks(_placed_as(known.order, again)) == _asks(again)
     if known.boot != step.boot and ousted and (over or stands or guards):
         return None
     if over and meaning.is_forgotten(past, known):
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
+
+
+def _is_to_be_found(past: History, known: VenueOrder) -> bool:
+    """Whether an owner that sends now must have looked for ``known``, which another process has sent, and found it."""
+    terms, order = past.terms, known.order
+    looks_ns = past.owned_ns + START_NS + int(terms.window_s * 1e9)
+    over_ns = int(((order.bar_open - START).total_seconds() + terms.bar_s) * 1e9)
+    served_unasked = order.purpose is Purpose.EXIT and terms.market.enforces_reduce_only and over_ns > past.owned_ns
+    return past.now_ns <= past.owned_ns + LOOKS_FOR_NS and known.arrived_ns <= looks_ns and not served_unasked
 
 
 def _placed_as(order: Order, other: Order) -> Order:

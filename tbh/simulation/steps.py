@@ -26,12 +26,15 @@ __all__ = ["AtRest", "BotRest", "DatabaseRest", "VenueRest"]
 @frozen
 class Terms:
     """What holds for a whole seed. ``exposure_max`` is the greatest position (base, unsigned) that the trader may ever
-    be led to; ``cash`` is the account's at the beginning, in quote."""
+    be led to; ``cash`` is the account's at the beginning, in quote. ``bar_s`` is a bar's length, ``window_s`` how long
+    after its sending an order may arrive and not be seen yet, both in seconds."""
 
     bot_id: str
     market: Market
     exposure_max: Decimal
     cash: Decimal
+    bar_s: float
+    window_s: float
 
 
 class Effect(StrEnum):

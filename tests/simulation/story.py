@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,14 +10,17 @@ from tbh.messages.account import Position, SyncStatus
 from tbh.messages.market import Market
 from tbh.messages.orders import Fill, Order, OrderState, OrderStatus, OrderType, Protection, Purpose, Side
 from tbh.simulation import steps
+from tbh.simulation.market import START
 from tbh.simulation.watch import Watch
 
-NOW = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+NOW = START
 MARKET = Market(
     symbol="BTC/USDT", base="BTC", quote="USDT", price_step=Decimal("0.01"), amount_step=Decimal("0.001"),
     amount_min=Decimal("0.01"), taker_fee=Decimal("0.001"), maker_fee=Decimal("0.001"),
 )  # fmt: skip
-TERMS = steps.Terms(bot_id="b", market=MARKET, exposure_max=Decimal(1), cash=Decimal(1000))
+TERMS = steps.Terms(
+    bot_id="b", market=MARKET, exposure_max=Decimal(1), cash=Decimal(1000), bar_s=2, window_s=3.0
+)  # fmt: skip
 BOOT, RIVAL = "boot-1", "boot-2"
 
 

@@ -129,8 +129,8 @@ CASES: list[Case] = [
     ),
     (
         "one_request_per_id",
-        lambda s: again(later(ousted(s, EXIT), 9), replace(EXIT, qty=Decimal(2)), RIVAL),
-        lambda s: again(later(ousted(s, EXIT), 9), EXIT, RIVAL),
+        lambda s: again(later(ousted(later(s, 3), EXIT), 9), replace(EXIT, qty=Decimal(2)), RIVAL),
+        lambda s: again(later(ousted(later(s, 3), EXIT), 9), EXIT, RIVAL),
     ),
     (
         "one_request_per_id",

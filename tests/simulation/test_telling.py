@@ -19,7 +19,7 @@ def test_a_step_is_told_by_its_name_and_what_differs_from_the_usual() -> None:
 
 def test_an_order_is_told_in_short() -> None:
     stop = order("s1", Purpose.STOP, type=OrderType.STOP_MARKET, stop_price=Decimal("99.50"), expires_at=NOW)
-    assert told(stop) == "stop s1 sell 1 stop_market at 99.5 reduce-only attempt 1 until 11:00:00.000"
+    assert told(stop) == "stop s1 sell 1 stop_market at 99.5 reduce-only attempt 1 until 00:00:00.000"
     assert told(state(order(), OrderStatus.ACCEPTED, filled="0.5")) == (
         "[entry e0 buy 1 market attempt 0 is accepted v1 filled 0.5]"
     )
