@@ -28,8 +28,6 @@ OBEYED_WITHIN_NS: Final = 20_000_000_000
 
 LOOKS_FOR_NS: Final = 10_000_000_000
 """How long a process that has taken the bot over looks for what others have sent: a start, and the arrival window."""
-START_NS: Final = 1_000_000_000
-"""So long a start takes; once the arrival window is over, too, a process looks for what others have sent."""
 
 # -- sending
 
@@ -83,9 +81,9 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     known to nobody: once over, it is found so, too.
 
     To look for such is possible once, when the arrival window is over. A former owner that lives goes on sending until
-    it hears of its successor: what arrives after that look is met on the way, however soon before sending one asked.
-    And where reduce-only is enforced nobody looks before it serves a bar that was not over when it took the bot: who
-    else may have served that one is such a living process.
+    it hears of its successor: what arrives after that look is met on the way, however soon before sending one asked,
+    a guard for whatever it was. And where reduce-only is enforced nobody looks before it serves a bar that was not over
+    when it took the bot: who else may have served that one is such a living process.
     """
     if past.owner not in (None, step.boot):
         return None
@@ -93,27 +91,26 @@ def one_request_per_id(past: History, step: steps.OrderArrived) -> str | None:
     if known is None or _asks(known.order) == _asks(again):
         return None
     over, ousted = known.status is not None, (known.boot, again.client_order_id) in past.ousted
-    sized = again.purpose in CLOSERS and _asks(replace(known.order, qty=again.qty)) == _asks(again)
-    stands = sized and not _is_to_be_found(past, known)
-    guards = again.purpose.is_protection and _asks(_placed_as(known.order, again)) == _asks(again)
-    if known.boot != step.boot and ousted and (over or stands or guards):
+    if known.boot != step.boot and ousted and (over or _asks(_as_met(past, known, again)) == _asks(again)):
         return None
     if over and meaning.is_forgotten(past, known):
         return None
     return f"{again.client_order_id} is for {plain(known.order.qty)}, and is now to be for {plain(again.qty)}"
 
 
-def _is_to_be_found(past: History, known: VenueOrder) -> bool:
-    """Whether an owner that sends now must have looked for ``known``, which another process has sent, and found it."""
-    terms, order = past.terms, known.order
-    looks_ns = past.owned_ns + START_NS + int(terms.window_s * 1e9)
-    over_ns = int(((order.bar_open - START).total_seconds() + terms.bar_s) * 1e9)
-    served_unasked = order.purpose is Purpose.EXIT and terms.market.enforces_reduce_only and over_ns > past.owned_ns
-    return past.now_ns <= past.owned_ns + LOOKS_FOR_NS and known.arrived_ns <= looks_ns and not served_unasked
-
-
-def _placed_as(order: Order, other: Order) -> Order:
-    return replace(order, price=other.price, stop_price=other.stop_price)
+def _as_met(past: History, known: VenueOrder, again: Order) -> Order:
+    """The order that a former owner has sent, but for those of its terms that its successor can't know."""
+    order, terms = known.order, past.terms
+    late = known.arrived_ns > past.owned_ns + int(terms.window_s * 1e9)
+    if again.purpose.is_protection:
+        order = replace(order, price=again.price, stop_price=again.stop_price)
+    elif again.purpose in CLOSERS:
+        over_ns = int(((again.bar_open - START).total_seconds() + terms.bar_s) * 1e9)
+        own_bar = again.purpose is Purpose.EXIT and over_ns > past.owned_ns and terms.market.enforces_reduce_only
+        late = late or own_bar or past.now_ns > past.owned_ns + LOOKS_FOR_NS
+    else:
+        return order
+    return replace(order, qty=again.qty) if late else order
 
 
 def _asks(order: Order) -> tuple[object, ...]:
