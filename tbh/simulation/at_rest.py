@@ -8,6 +8,7 @@ from typing import Final
 
 from tbh.domain.admission import stands_at
 from tbh.domain.book import is_dust
+from tbh.domain.findings import CLOSERS
 from tbh.domain.money import EXACT, ZERO, dec, floor_to_step, plain
 from tbh.domain.order import TERMINAL, is_terminal
 from tbh.messages.account import Position, SyncStatus
@@ -241,18 +242,19 @@ def requests_are_carried_out(past: History, step: AtRest) -> str | None:
     """What the operator has asked for is done in the end, and acknowledged.
 
     A position that has lost in price since its entry may be worth less than an order may be for: it can't be closed
-    until the price comes back. Such a request stays open, once people have been told why.
+    until the price comes back. Such a request stays open, once people have been told why; and waits for the order that
+    was to close it before, be that an exit, an emergency or a former request.
     """
     version = step.database.flatten_version
-    if step.bot is None or version is None or _worth_too_little(past, step, step.bot, f"flatten:{version}"):
+    if step.bot is None or version is None or _worth_too_little(past, step, step.bot):
         return None
     return f"flatten {version} was never acknowledged"
 
 
-def _worth_too_little(past: History, step: AtRest, bot: BotRest, request_id: str) -> bool:
-    """Whether the exchange has refused the request's newest order, for all that it may be for, as worth too little, and
-    people know."""
-    sent = [one.order for one in bot.orders if one.order.intent_id.split("|")[-1] == request_id]
+def _worth_too_little(past: History, step: AtRest, bot: BotRest) -> bool:
+    """Whether the exchange has refused the newest order that was to close the position, for all that it may be for, as
+    worth too little, and people know."""
+    sent = [one.order for one in bot.orders if one.order.purpose in CLOSERS]
     if not sent:
         return False
     newest = max(sent, key=lambda order: (order.created_at, order.attempt))
