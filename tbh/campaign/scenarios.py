@@ -116,7 +116,7 @@ _ALL: Final[tuple[Scenario, ...]] = (
         "entry_fills_in_parts",
         "L12",
         "entries fill in parts: the stop is as large as what has filled, also when its replacement fails at first",
-        {K.FILLS_IN_PARTS: 0.5, K.REPLY_LOST: 0.1, K.EXCHANGE_CANCELS: 0.03},
+        {K.FILLS_IN_PARTS: 0.2, K.REPLY_LOST: 0.1, K.EXCHANGE_CANCELS: 0.03},
         {"stops": "always"},
     ),
     _scenario(
