@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -13,37 +12,14 @@ from typing import Any, Final
 from tbh.domain.book import holding_change
 from tbh.domain.money import EXACT, ZERO, divide, floor_to_step
 from tbh.messages.account import SyncStatus
-from tbh.messages.orders import Fill, Order, OrderStatus
+from tbh.messages.orders import Fill
 from tbh.simulation import inside, steps
 from tbh.simulation.faults import FaultKind
 from tbh.simulation.known import KNOWN_STEPS, Known
+from tbh.simulation.records import StoreKeys, VenueOrder
 
 _VALUED_LEAST = Decimal("0.98")
 """Dust is valued at the price of its entry, which may be a little lower than the last one."""
-
-
-@dataclass(slots=True)
-class VenueOrder:
-    """An order of ours that took effect; ``status`` is None while it stands on the book."""
-
-    order: Order
-    boot: str
-    arrived_ns: int
-    filled: Decimal = ZERO
-    status: OrderStatus | None = None
-
-    @property
-    def remaining(self) -> Decimal:
-        return ZERO if self.status is not None else max(EXACT.subtract(self.order.qty, self.filled), ZERO)
-
-
-@dataclass(slots=True)
-class StoreKeys:
-    """The outbox of one store by sequence number: what was written, and what the database applied, in its order."""
-
-    written: dict[int, str]
-    applied: dict[int, str]
-    last_applied: int = 0
 
 
 class History:

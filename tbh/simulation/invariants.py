@@ -15,9 +15,10 @@ from tbh.domain.money import EXACT, plain
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import Order, Purpose, Side
 from tbh.simulation import at_rest, knowing, meaning, steps
-from tbh.simulation.history import History, VenueOrder
+from tbh.simulation.history import History
 from tbh.simulation.judging import Invariant, Judge, invariant
 from tbh.simulation.market import START
+from tbh.simulation.records import VenueOrder
 
 __all__ = ["INVARIANTS", "Invariant", "Judge"]
 

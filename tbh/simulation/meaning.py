@@ -9,8 +9,9 @@ from tbh.domain.money import EXACT, ZERO, plain
 from tbh.messages.account import SyncStatus
 from tbh.messages.orders import OrderStatus
 from tbh.simulation import inside, steps
-from tbh.simulation.history import History, VenueOrder
+from tbh.simulation.history import History
 from tbh.simulation.judging import Invariant, invariant
+from tbh.simulation.records import VenueOrder
 
 SEEN_TO_WITHIN_NS: Final = 2_900_000_000
 """Looks are a bar apart; what two of them that are so far apart have both seen is no passing state."""
